@@ -1,1 +1,25 @@
-fn main() {}
+//! The command-line program `blemish`: the only place that parses arguments, prints, and chooses exit
+//! codes (0 done, 1 failed, 2 wrong usage).
+
+mod args;
+mod commands;
+mod output;
+mod progress;
+mod tables;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    match commands::run(arguments) {
+        Ok(code) => code,
+        // A reader that has seen enough, such as `head`, is no failure.
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,24 @@
+# `make check` is all that CI runs.
+CARGO ?= cargo
+
+.PHONY: check format lint test doc audit golden
+
+check: format lint test doc audit
+
+format:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+# Doc tests are part of it.
+test:
+	$(CARGO) test --release --workspace
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+
+# Licences, sources and duplicate crates. `cargo deny check advisories` needs the network besides.
+audit:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --all-features check bans licenses sources

@@ -1,0 +1,160 @@
+//! What can go wrong in the lab, with where it went wrong and what to do.
+
+use std::path::{Path, PathBuf};
+
+/// An error of the lab. Its text names the file, experiment or setting and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Reading or preparing images failed.
+    #[error(transparent)]
+    Images(#[from] blemish_images::ImagesError),
+    /// Loading weights or computing features failed.
+    #[error(transparent)]
+    Backbones(#[from] blemish_backbones::BackbonesError),
+    /// A detector failed.
+    #[error(transparent)]
+    Detectors(#[from] blemish_detectors::DetectorError),
+    /// The configuration cannot be run as it is.
+    #[error("{0}")]
+    Config(String),
+    /// The weights folder is needed but was not given.
+    #[error(
+        "{architecture} with {initialization} needs a weights file, but no weights folder was given: \
+         give --weights FOLDER (it holds {architecture}-{initialization}*.safetensors), \
+         or choose --initializations random"
+    )]
+    NoWeightsFolder {
+        /// The network.
+        architecture: String,
+        /// Which of its weights.
+        initialization: String,
+    },
+    /// The run folder holds a run of another configuration.
+    #[error(
+        "{} holds a run of another configuration ({differences}): \
+         repeat the settings it was made with, or give another --out folder",
+        folder.display()
+    )]
+    OtherConfiguration {
+        /// The run folder.
+        folder: PathBuf,
+        /// Which settings differ, and how.
+        differences: String,
+    },
+    /// Another process works on the same run folder.
+    #[error(
+        "{} is in use by another process{holder}: wait for it to end, or give another --out folder",
+        folder.display()
+    )]
+    Busy {
+        /// The run folder.
+        folder: PathBuf,
+        /// Who holds it, as far as is known.
+        holder: String,
+    },
+    /// There is no run in the folder.
+    #[error("no run in {}: `blemish grid DATA --out {}` makes one", folder.display(), folder.display())]
+    NoRun {
+        /// The folder that was given.
+        folder: PathBuf,
+    },
+    /// The folder for a new run holds something else.
+    #[error("{} is not empty and holds no run: give a new or empty --out folder", folder.display())]
+    NotARun {
+        /// The folder that was given.
+        folder: PathBuf,
+    },
+    /// The disk is full.
+    #[error(
+        "the disk is full, writing {}: free some space and repeat the same command; \
+         every result stored so far is kept",
+        path.display()
+    )]
+    DiskFull {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// The store failed.
+    #[error("the store {} failed: {source}", path.display())]
+    Store {
+        /// The SQLite file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The store is of a kind that this version cannot read.
+    #[error("the store {} has schema version {found}, this version reads {expected}: use the version of blemish that made it", path.display())]
+    StoreVersion {
+        /// The SQLite file.
+        path: PathBuf,
+        /// Its schema version.
+        found: String,
+        /// The version that can be read.
+        expected: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A table could not be read.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Table {
+        /// The CSV file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: u64,
+        /// What is wrong with it, and what was expected.
+        reason: String,
+    },
+    /// A computation panicked: a defect of the program, kept from taking the rest down.
+    #[error("internal error: {0}; please report it with the command that caused it")]
+    Panic(String),
+}
+
+impl Error {
+    /// Wraps an I/O error with its path; a full disk gets its own kind.
+    pub fn io(path: &Path, source: std::io::Error) -> Error {
+        if matches!(
+            source.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        ) {
+            return Error::DiskFull { path: path.into() };
+        }
+        Error::Io { path: path.into(), source }
+    }
+
+    /// Wraps an SQLite error with its path; a full disk gets its own kind.
+    pub fn store(path: &Path, source: rusqlite::Error) -> Error {
+        if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            return Error::DiskFull { path: path.into() };
+        }
+        Error::Store { path: path.into(), source }
+    }
+
+    /// The error for a caught panic.
+    pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Error {
+        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Error::Panic(text.unwrap_or_else(|| "a panic without a message".into()))
+    }
+
+    /// A short stable name of the kind, for the column `error_kind` of a failed experiment.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Images(_) => "images",
+            Error::Backbones(_) => "backbones",
+            Error::Detectors(_) => "detectors",
+            Error::Panic(_) => "panic",
+            Error::DiskFull { .. } => "disk_full",
+            Error::Config(_) | Error::NoWeightsFolder { .. } | Error::OtherConfiguration { .. } => "config",
+            Error::Busy { .. } | Error::NoRun { .. } | Error::NotARun { .. } => "run",
+            Error::Store { .. } | Error::StoreVersion { .. } => "store",
+            Error::Io { .. } | Error::Table { .. } => "io",
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The run folder: one store, one lock.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use super::plan::Plan;
+use super::store::Store;
+use crate::Error;
+
+/// A run folder that this process alone may write, until it is dropped.
+///
+/// The lock is the operating system's, so a killed process leaves none behind.
+#[derive(Debug)]
+pub struct RunFolder {
+    store: Store,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes a run folder for `plan`, or opens the one that was made for the same plan.
+    ///
+    /// A new run decodes every image once before it starts, so that a damaged file is found now and
+    /// not after hours.
+    ///
+    /// # Errors
+    /// [`Error::OtherConfiguration`] if the folder was made for another plan, [`Error::Busy`] if
+    /// another process holds it, [`Error::NotARun`] if it holds other files.
+    pub fn create_or_resume(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        let store_path = Store::path_in(folder);
+        if folder.exists() && !store_path.exists() {
+            let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+            let foreign = entries.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
+            if foreign {
+                return Err(Error::NotARun { folder: folder.into() });
+            }
+        }
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        let lock = lock(folder)?;
+        let mut store = Store::create(folder)?;
+        match store.identity()? {
+            Some(found) if found == plan.identity => {}
+            Some(found) => {
+                return Err(Error::OtherConfiguration {
+                    folder: folder.into(),
+                    differences: differences(&found, &plan.identity),
+                });
+            }
+            None => {
+                for object in &plan.objects {
+                    blemish_images::verify(object)?;
+                }
+                store.freeze(plan)?;
+            }
+        }
+        Ok(RunFolder { store, _lock: lock })
+    }
+
+    /// The results.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The results, to add to.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path: PathBuf = folder.join("lock");
+    let io = |e| Error::io(&path, e);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Who holds it is a courtesy; not being able to say is no error of its own.
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => String::new(),
+                id => format!(" (process {id})"),
+            };
+            return Err(Error::Busy { folder: folder.into(), holder });
+        }
+        Err(TryLockError::Error(e)) => return Err(io(e)),
+    }
+    file.set_len(0).map_err(io)?;
+    file.rewind().map_err(io)?;
+    writeln!(file, "{}", std::process::id()).map_err(io)?;
+    Ok(file)
+}
+
+/// Which top-level settings differ, in words.
+fn differences(found: &serde_json::Value, wanted: &serde_json::Value) -> String {
+    let empty = serde_json::Map::new();
+    let (found, wanted) =
+        (found.as_object().unwrap_or(&empty), wanted.as_object().unwrap_or(&empty));
+    let mut out = vec![];
+    let keys: std::collections::BTreeSet<_> = found.keys().chain(wanted.keys()).collect();
+    for key in keys {
+        let (a, b) = (found.get(key), wanted.get(key));
+        if a == b {
+            continue;
+        }
+        let text = |v: Option<&serde_json::Value>| match v {
+            Some(serde_json::Value::Null) => "all".to_owned(),
+            Some(v) => v.to_string(),
+            None => "nothing".to_owned(),
+        };
+        out.push(match (key.as_str(), a.and_then(|v| v.as_object()), b.and_then(|v| v.as_object())) {
+            ("objects", Some(a), Some(b)) if a.keys().eq(b.keys()) => format!(
+                "the images of {} have changed",
+                a.keys().filter(|k| a.get(*k) != b.get(*k)).cloned().collect::<Vec<_>>().join(", ")
+            ),
+            ("objects", Some(a), Some(b)) => format!(
+                "objects: {} there, {} here",
+                a.keys().cloned().collect::<Vec<_>>().join(","),
+                b.keys().cloned().collect::<Vec<_>>().join(",")
+            ),
+            ("weights", Some(a), Some(b)) if a.keys().eq(b.keys()) => "the weights are others".to_owned(),
+            // The selection above the weights says what differs.
+            ("weights", ..) => continue,
+            ("versions", ..) => "it was computed by another version of blemish".to_owned(),
+            _ => format!("{key}: {} there, {} here", text(a), text(b)),
+        });
+    }
+    out.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn differences_are_told_in_words() {
+        let a = json!({"objects": {"a": "1"}, "seed": 0, "layers": null, "weights": {"w/layer1": "x"}});
+        let b = json!({"objects": {"a": "2"}, "seed": 1, "layers": ["layer1"], "weights": {"w/layer1": "y"}});
+        assert_eq!(
+            differences(&a, &b),
+            "layers: all there, [\"layer1\"] here; the images of a have changed; \
+             seed: 0 there, 1 here; the weights are others"
+        );
+    }
+
+    #[test]
+    fn a_second_lock_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("in use by another process"), "{error}");
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,312 @@
+//! From a configuration to a list of experiments with keys, before anything runs.
+
+use std::collections::BTreeMap;
+
+use blemish_backbones::{Architecture, Initialization, Weights};
+use blemish_detectors::{DetectorKind, DetectorSpec, study_grid};
+use blemish_images::{Dataset, Object, Preprocess, Preset, ResizeMode, View};
+use serde_json::{Value, json};
+
+use super::config::GridConfig;
+use super::key::{VERSIONS, derive_seed, key};
+use crate::Error;
+
+/// One forward pass over the images of one object: all layers and both training sets come out of it.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Index into [`Plan::objects`].
+    pub object: usize,
+    /// The network.
+    pub architecture: Architecture,
+    /// Its weights.
+    pub initialization: Initialization,
+    /// Indices into [`Plan::feature_sets`].
+    pub feature_sets: std::ops::Range<usize>,
+}
+
+/// The features of one layer for one training set.
+#[derive(Clone, Debug)]
+pub struct FeatureSet {
+    /// Content key.
+    pub key: String,
+    /// Index into [`Plan::tasks`].
+    pub task: usize,
+    /// Layer name.
+    pub layer: String,
+    /// Whether the five other views of each training image are used.
+    pub augmented: bool,
+    /// Number of training rows.
+    pub train_samples: usize,
+    /// Number of features a row.
+    pub dimensions: usize,
+    /// Content hash of the weights that the layer depends on.
+    pub weights_digest: String,
+    /// Indices into [`Plan::experiments`].
+    pub experiments: std::ops::Range<usize>,
+}
+
+/// One detector setting on one feature set.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Content key.
+    pub key: String,
+    /// Index into [`Plan::feature_sets`].
+    pub feature_set: usize,
+    /// The detector and its setting.
+    pub spec: DetectorSpec,
+    /// Number of features that the detector sees: fewer than the layer has after a reduction.
+    pub dimensions: usize,
+    /// Seed for detectors that draw random numbers; other detectors ignore it.
+    pub seed: u64,
+}
+
+/// A frozen, ordered list of experiments and what is needed to compute them.
+#[derive(Debug)]
+pub struct Plan {
+    /// What the results depend on, in a form that compares: selection, fingerprints, versions.
+    pub identity: Value,
+    /// The objects, by name.
+    pub objects: Vec<Object>,
+    /// The forward passes, in order.
+    pub tasks: Vec<Task>,
+    /// The feature sets, in order.
+    pub feature_sets: Vec<FeatureSet>,
+    /// The experiments, in order.
+    pub experiments: Vec<Experiment>,
+    /// How images are resized.
+    pub resize: ResizeMode,
+    weights: BTreeMap<(Architecture, Initialization), Weights>,
+}
+
+/// Preprocessing of a network's input, as its weights' authors did it.
+pub(crate) fn preprocess(architecture: Architecture, mode: ResizeMode) -> Preprocess {
+    let input = architecture.input();
+    Preprocess {
+        preset: Preset { resize: input.resize, crop: input.crop, mean: input.mean, std: input.std },
+        mode,
+    }
+}
+
+impl Plan {
+    /// Reads the image folders and weights that `config` names and lists the experiments.
+    ///
+    /// # Errors
+    /// Whatever would make the run impossible: folders, objects, layers or weights that are not
+    /// there, a selection without experiments.
+    pub fn new(config: &GridConfig) -> Result<Plan, Error> {
+        let dataset = Dataset::open(&config.data, config.objects.as_deref())?;
+        let mut fingerprints = BTreeMap::new();
+        for object in &dataset.objects {
+            fingerprints.insert(object.name.clone(), object.fingerprint()?);
+        }
+
+        let mut weights = BTreeMap::new();
+        let mut layers_of = BTreeMap::new();
+        let mut weights_identity = BTreeMap::new();
+        for &architecture in &config.architectures {
+            let layers = layers(architecture, config.layers.as_deref())?;
+            for &initialization in &config.initializations {
+                let loaded = load_weights(config, architecture, initialization)?;
+                for layer in &layers {
+                    let digest = loaded.digest(architecture, layer)?;
+                    weights_identity.insert(format!("{architecture}/{initialization}/{layer}"), digest);
+                }
+                weights.insert((architecture, initialization), loaded);
+            }
+            layers_of.insert(architecture, layers);
+        }
+        let kinds: Vec<DetectorKind> = config.detectors.clone();
+        let specs: Vec<DetectorSpec> =
+            study_grid().into_iter().filter(|s| kinds.contains(&s.kind())).collect();
+
+        let names = |list: Vec<String>| Value::from(list);
+        let identity = json!({
+            "objects": fingerprints,
+            "architectures": names(config.architectures.iter().map(ToString::to_string).collect()),
+            "initializations": names(config.initializations.iter().map(ToString::to_string).collect()),
+            "layers": config.layers,
+            "augmented": config.augmented.values(),
+            "detectors": names(kinds.iter().map(|k| k.name().to_owned()).collect()),
+            "resize": config.resize.to_string(),
+            "seed": config.seed,
+            "weights": weights_identity,
+            "versions": VERSIONS.to_json(),
+        });
+
+        let mut plan = Plan {
+            identity,
+            objects: dataset.objects,
+            tasks: vec![],
+            feature_sets: vec![],
+            experiments: vec![],
+            resize: config.resize,
+            weights,
+        };
+        for object in 0..plan.objects.len() {
+            for &architecture in &config.architectures {
+                for &initialization in &config.initializations {
+                    let layers = &layers_of[&architecture];
+                    let fingerprint = &fingerprints[&plan.objects[object].name];
+                    plan.add_task(config, object, fingerprint, (architecture, initialization), layers, &specs)?;
+                }
+            }
+        }
+        if plan.experiments.is_empty() {
+            return Err(Error::Config("the selection holds no experiment".into()));
+        }
+        Ok(plan)
+    }
+
+    fn add_task(
+        &mut self,
+        config: &GridConfig,
+        object: usize,
+        fingerprint: &str,
+        network: (Architecture, Initialization),
+        layers: &[String],
+        specs: &[DetectorSpec],
+    ) -> Result<(), Error> {
+        let (architecture, initialization) = network;
+        let originals = self.objects[object].train.len();
+        let input = architecture.input();
+        let first_set = self.feature_sets.len();
+        for layer in layers {
+            let weights_digest = self.weights[&network].digest(architecture, layer)?;
+            let crop = input.crop as usize;
+            let dimensions = architecture.tap_shape(layer, crop, crop)?.len();
+            for &augmented in config.augmented.values() {
+                let train_samples = originals * if augmented { View::ALL.len() } else { 1 };
+                let content = json!({
+                    "object": self.objects[object].name,
+                    "images": fingerprint,
+                    "augmented": augmented,
+                    "preprocessing": {
+                        "resize": input.resize,
+                        "crop": input.crop,
+                        "mean": input.mean,
+                        "std": input.std,
+                        "mode": config.resize.to_string(),
+                    },
+                    "architecture": architecture.to_string(),
+                    "weights": weights_digest,
+                    "layer": layer,
+                    "versions": VERSIONS.to_json(),
+                });
+                let set_key = key(&content);
+                let first = self.experiments.len();
+                for spec in specs {
+                    self.experiments.push(experiment(
+                        spec,
+                        &set_key,
+                        self.feature_sets.len(),
+                        config.seed,
+                        dimensions,
+                        train_samples,
+                    ));
+                }
+                self.feature_sets.push(FeatureSet {
+                    key: set_key,
+                    task: self.tasks.len(),
+                    layer: layer.clone(),
+                    augmented,
+                    train_samples,
+                    dimensions,
+                    weights_digest: weights_digest.clone(),
+                    experiments: first..self.experiments.len(),
+                });
+            }
+        }
+        self.tasks.push(Task {
+            object,
+            architecture,
+            initialization,
+            feature_sets: first_set..self.feature_sets.len(),
+        });
+        Ok(())
+    }
+
+    /// The weights of a task's network.
+    pub(crate) fn weights(&self, task: &Task) -> &Weights {
+        &self.weights[&(task.architecture, task.initialization)]
+    }
+
+    /// Where an experiment stands, in words: for messages.
+    pub fn describe(&self, experiment: &Experiment) -> String {
+        let set = &self.feature_sets[experiment.feature_set];
+        let task = &self.tasks[set.task];
+        format!(
+            "{} {} {} {} {} {} {}",
+            self.objects[task.object].name,
+            if set.augmented { "augmented" } else { "originals" },
+            task.architecture,
+            task.initialization,
+            set.layer,
+            experiment.spec.model_name(),
+            experiment.spec.hyperparameter_json(),
+        )
+    }
+}
+
+fn experiment(
+    spec: &DetectorSpec,
+    set_key: &str,
+    feature_set: usize,
+    seed: u64,
+    dimensions: usize,
+    train_samples: usize,
+) -> Experiment {
+    let model = spec.model_name();
+    let setting = spec.hyperparameter_json();
+    // A forest's trees are shared by all sizes, so its seed must not depend on the size.
+    let (seed, dimensions, random) = match spec {
+        DetectorSpec::IsolationForest { .. } => (derive_seed(set_key, model, seed), dimensions, true),
+        DetectorSpec::EllipticEnvelope { components } => (
+            derive_seed(set_key, &format!("{model} {setting}"), seed),
+            (*components).min(dimensions).min(train_samples),
+            true,
+        ),
+        _ => (0, dimensions, false),
+    };
+    let content = json!({
+        "features": set_key,
+        "model": model,
+        "hyperparameter": setting,
+        // A seed that changes nothing must not change the key either.
+        "seed": if random { Value::from(seed) } else { Value::Null },
+    });
+    Experiment { key: key(&content), feature_set, spec: spec.clone(), dimensions, seed }
+}
+
+fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
+    let known = architecture.layers();
+    let Some(wanted) = wanted else {
+        return Ok(known.iter().map(|s| (*s).to_owned()).collect());
+    };
+    for layer in wanted {
+        if !known.contains(&layer.as_str()) {
+            return Err(Error::Config(format!(
+                "{architecture} has no layer `{layer}`: choose from {}",
+                known.join(", ")
+            )));
+        }
+    }
+    // In the network's order, whatever order they were named in.
+    Ok(known.iter().filter(|k| wanted.iter().any(|w| w == *k)).map(|s| (*s).to_owned()).collect())
+}
+
+fn load_weights(
+    config: &GridConfig,
+    architecture: Architecture,
+    initialization: Initialization,
+) -> Result<Weights, Error> {
+    if initialization == Initialization::Random {
+        return Ok(Weights::random(architecture, config.seed));
+    }
+    let Some(folder) = &config.weights else {
+        return Err(Error::NoWeightsFolder {
+            architecture: architecture.to_string(),
+            initialization: initialization.to_string(),
+        });
+    };
+    Ok(Weights::load(&Weights::find(folder, architecture, initialization)?)?)
+}

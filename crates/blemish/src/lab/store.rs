@@ -1,0 +1,436 @@
+//! The store: one SQLite file that is the truth about a run.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::key::canonical;
+use super::plan::Plan;
+use crate::Error;
+
+const SCHEMA_VERSION: &str = "1";
+const SCHEMA: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- Rows of the test set, in the order of each result's scores.
+CREATE TABLE test_images (
+    object TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    defect TEXT,                      -- NULL: good
+    PRIMARY KEY (object, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE feature_sets (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    object TEXT NOT NULL,
+    augmented INTEGER NOT NULL,
+    architecture TEXT NOT NULL,
+    initialization TEXT NOT NULL,
+    layer TEXT NOT NULL,
+    train_samples INTEGER NOT NULL,
+    weights_digest TEXT NOT NULL
+) STRICT;
+-- The plan: every experiment, in order, computed or not.
+CREATE TABLE experiments (
+    ordinal INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    feature_set INTEGER NOT NULL REFERENCES feature_sets (id),
+    model TEXT NOT NULL,
+    hyperparameter TEXT NOT NULL,
+    dimensions INTEGER NOT NULL,
+    seed TEXT NOT NULL                -- u64; SQLite's integers are signed
+) STRICT;
+CREATE TABLE results (
+    key TEXT PRIMARY KEY REFERENCES experiments (key),
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+    auroc REAL,
+    train_time_s REAL,                -- own fit, and a share of what the settings of a detector share
+    test_time_s REAL,
+    shared_time_s REAL,               -- share of decoding, features and inner products
+    non_finite INTEGER,               -- scores that were not finite
+    warning TEXT,
+    scores BLOB,                      -- f64, little endian, one a test image; higher = more anomalous
+    error_kind TEXT,
+    error TEXT
+) STRICT, WITHOUT ROWID;
+";
+
+/// What came of one experiment.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It has a result.
+    Done {
+        /// Area under the ROC curve, in `0..=1`.
+        auroc: f64,
+        /// One score a test image; higher is more anomalous.
+        scores: Vec<f64>,
+        /// How many scores were not finite.
+        non_finite: usize,
+        /// What a reader should know of the fit, such as running out of iterations.
+        warning: Option<String>,
+        /// Time to fit, with a share of what the settings of a detector share.
+        train_time: Duration,
+        /// Time to score the test rows.
+        test_time: Duration,
+        /// Share of the time for decoding, features and inner products.
+        shared_time: Duration,
+    },
+    /// It failed, and why.
+    Failed {
+        /// Kind of the error ([`Error::kind`]).
+        kind: String,
+        /// Its text.
+        message: String,
+    },
+}
+
+/// Whether an experiment has a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It has one.
+    Done,
+    /// It failed.
+    Failed,
+    /// Not yet.
+    Pending,
+}
+
+impl Status {
+    /// `done`, `failed` or `pending`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Done => "done",
+            Status::Failed => "failed",
+            Status::Pending => "pending",
+        }
+    }
+}
+
+/// One experiment with its result, in the vocabulary of the study's published table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Object name.
+    pub object: String,
+    /// Whether the training set held the augmented images.
+    pub augmented: bool,
+    /// Network.
+    pub architecture: String,
+    /// Its weights.
+    pub initialization: String,
+    /// Hidden layer.
+    pub layer: String,
+    /// Training rows.
+    pub train_samples: u64,
+    /// Features that the detector saw.
+    pub dimensions: u64,
+    /// Detector, such as `LocalOutlierFactor`.
+    pub model: String,
+    /// Its setting as JSON with sorted keys.
+    pub hyperparameter: String,
+    /// Area under the ROC curve.
+    pub auroc: Option<f64>,
+    /// Seconds to fit.
+    pub train_time_s: Option<f64>,
+    /// Seconds to score the test rows.
+    pub test_time_s: Option<f64>,
+    /// Whether there is a result.
+    pub status: Status,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// How many scores were not finite.
+    pub non_finite: Option<u64>,
+    /// What a reader should know of the fit.
+    pub warning: Option<String>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Experiments planned.
+    pub total: usize,
+    /// With a result.
+    pub done: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+/// The SQLite file of a run.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    db: Connection,
+}
+
+impl Store {
+    /// Where the store of a run folder is.
+    pub fn path_in(folder: &Path) -> PathBuf {
+        folder.join("store.sqlite")
+    }
+
+    /// Opens the store of an existing run for reading.
+    ///
+    /// # Errors
+    /// [`Error::NoRun`] if the folder holds none.
+    pub fn open(folder: &Path) -> Result<Store, Error> {
+        let path = Store::path_in(folder);
+        if !path.is_file() {
+            return Err(Error::NoRun { folder: folder.into() });
+        }
+        let db = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(|e| Error::store(&path, e))?;
+        let store = Store { path, db };
+        store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
+        store.check_version()?;
+        if store.identity()?.is_none() {
+            return Err(Error::NoRun { folder: folder.into() });
+        }
+        Ok(store)
+    }
+
+    pub(crate) fn create(folder: &Path) -> Result<Store, Error> {
+        let path = Store::path_in(folder);
+        let db = Connection::open(&path).map_err(|e| Error::store(&path, e))?;
+        let mut store = Store { path, db };
+        store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
+        // In WAL mode, NORMAL survives any crash of the process, and a power cut costs at most the
+        // last results, which are then computed again; FULL would cost a disk flush a result.
+        let set_up = store
+            .db
+            .pragma_update(None, "journal_mode", "WAL")
+            .and_then(|()| store.db.pragma_update(None, "synchronous", "NORMAL"))
+            .and_then(|()| store.db.pragma_update(None, "foreign_keys", "ON"));
+        store.check(set_up)?;
+        let made = store
+            .db
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'", [], |r| r.get::<_, i64>(0));
+        if store.check(made)? == 0 {
+            let transaction = store.db.transaction().and_then(|t| {
+                t.execute_batch(SCHEMA)?;
+                t.execute("INSERT INTO meta VALUES ('schema', ?1)", [SCHEMA_VERSION])?;
+                t.execute("INSERT INTO meta VALUES ('made_by', ?1)", [concat!("blemish ", env!("CARGO_PKG_VERSION"))])?;
+                t.commit()
+            });
+            store.check(transaction)?;
+        }
+        store.check_version()?;
+        Ok(store)
+    }
+
+    fn check<T>(&self, result: rusqlite::Result<T>) -> Result<T, Error> {
+        result.map_err(|e| Error::store(&self.path, e))
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<String>, Error> {
+        self.check(
+            self.db
+                .query_row("SELECT value FROM meta WHERE name = ?1", [name], |r| r.get(0))
+                .optional(),
+        )
+    }
+
+    fn check_version(&self) -> Result<(), Error> {
+        match self.meta("schema")? {
+            Some(v) if v == SCHEMA_VERSION => Ok(()),
+            found => Err(Error::StoreVersion {
+                path: self.path.clone(),
+                found: found.unwrap_or_else(|| "none".into()),
+                expected: SCHEMA_VERSION,
+            }),
+        }
+    }
+
+    /// What the run was planned for, once it is.
+    pub(crate) fn identity(&self) -> Result<Option<Value>, Error> {
+        let Some(text) = self.meta("identity")? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).map_err(|e| {
+            Error::Config(format!("the store {} is damaged: its identity is no JSON ({e})", self.path.display()))
+        })
+    }
+
+    /// Writes the plan: all of it, or, if the process dies, none.
+    pub(crate) fn freeze(&mut self, plan: &Plan) -> Result<(), Error> {
+        let written = self.db.transaction().and_then(|t| {
+            {
+                let mut image = t.prepare("INSERT INTO test_images VALUES (?1, ?2, ?3, ?4)")?;
+                for object in &plan.objects {
+                    for (position, file) in object.test.iter().enumerate() {
+                        image.execute(params![object.name, position as i64, file.relative, file.defect])?;
+                    }
+                }
+                let mut set = t.prepare(
+                    "INSERT INTO feature_sets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?;
+                for (id, s) in plan.feature_sets.iter().enumerate() {
+                    let task = &plan.tasks[s.task];
+                    set.execute(params![
+                        id as i64,
+                        s.key,
+                        plan.objects[task.object].name,
+                        s.augmented,
+                        task.architecture.to_string(),
+                        task.initialization.to_string(),
+                        s.layer,
+                        s.train_samples as i64,
+                        s.weights_digest,
+                    ])?;
+                }
+                let mut experiment =
+                    t.prepare("INSERT INTO experiments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+                for (ordinal, e) in plan.experiments.iter().enumerate() {
+                    experiment.execute(params![
+                        ordinal as i64,
+                        e.key,
+                        e.feature_set as i64,
+                        e.spec.model_name(),
+                        e.spec.hyperparameter_json(),
+                        e.dimensions as i64,
+                        e.seed.to_string(),
+                    ])?;
+                }
+            }
+            t.execute("INSERT INTO meta VALUES ('identity', ?1)", [canonical(&plan.identity)])?;
+            t.commit()
+        });
+        self.check(written)
+    }
+
+    /// Stores one result, in a transaction of its own.
+    ///
+    /// # Errors
+    /// If the disk is full or SQLite fails; what was stored before stays.
+    pub fn put(&mut self, key: &str, outcome: &Outcome) -> Result<(), Error> {
+        const SQL: &str = "INSERT OR REPLACE INTO results (key, status, auroc, train_time_s, test_time_s, \
+             shared_time_s, non_finite, warning, scores, error_kind, error) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        let put = self.db.prepare_cached(SQL).and_then(|mut statement| match outcome {
+            Outcome::Done { auroc, scores, non_finite, warning, train_time, test_time, shared_time } => {
+                let blob: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+                statement.execute(params![
+                    key,
+                    "done",
+                    auroc,
+                    train_time.as_secs_f64(),
+                    test_time.as_secs_f64(),
+                    shared_time.as_secs_f64(),
+                    *non_finite as i64,
+                    warning,
+                    blob,
+                    None::<String>,
+                    None::<String>,
+                ])
+            }
+            Outcome::Failed { kind, message } => statement.execute(params![
+                key,
+                "failed",
+                None::<f64>,
+                None::<f64>,
+                None::<f64>,
+                None::<f64>,
+                None::<i64>,
+                None::<String>,
+                None::<Vec<u8>>,
+                kind,
+                message,
+            ]),
+        });
+        self.check(put).map(|_| ())
+    }
+
+    /// Keys that have a result; failures count as one.
+    pub(crate) fn finished(&self) -> Result<HashSet<String>, Error> {
+        let keys = self
+            .db
+            .prepare("SELECT key FROM results")
+            .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect());
+        self.check(keys)
+    }
+
+    /// Forgets failures, so that they are tried again.
+    pub(crate) fn forget_failures(&mut self) -> Result<usize, Error> {
+        let gone = self.db.execute("DELETE FROM results WHERE status = 'failed'", []);
+        self.check(gone)
+    }
+
+    /// Folds the write-ahead log into the file, so that the file alone can be copied.
+    pub(crate) fn fold(&self) -> Result<(), Error> {
+        let folded = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.check(folded)
+    }
+
+    /// How far the run is.
+    pub fn progress(&self) -> Result<Progress, Error> {
+        let counted = self.db.query_row(
+            "SELECT (SELECT count(*) FROM experiments), \
+             (SELECT count(*) FROM results WHERE status = 'done'), \
+             (SELECT count(*) FROM results WHERE status = 'failed')",
+            [],
+            |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)),
+        );
+        let (total, done, failed) = self.check(counted)?;
+        Ok(Progress { total: total as usize, done: done as usize, failed: failed as usize })
+    }
+
+    /// Every experiment of the plan in its order, with its result if it has one.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn rows(&self) -> Result<Vec<Row>, Error> {
+        const SQL: &str = "SELECT f.object, f.augmented, f.architecture, f.initialization, f.layer, \
+             f.train_samples, e.dimensions, e.model, e.hyperparameter, r.auroc, r.train_time_s, \
+             r.test_time_s, r.status, r.error, r.non_finite, r.warning \
+             FROM experiments e JOIN feature_sets f ON f.id = e.feature_set \
+             LEFT JOIN results r ON r.key = e.key ORDER BY e.ordinal";
+        let rows = self.db.prepare(SQL).and_then(|mut s| {
+            s.query_map([], |r| {
+                Ok(Row {
+                    object: r.get(0)?,
+                    augmented: r.get(1)?,
+                    architecture: r.get(2)?,
+                    initialization: r.get(3)?,
+                    layer: r.get(4)?,
+                    train_samples: r.get::<_, i64>(5)? as u64,
+                    dimensions: r.get::<_, i64>(6)? as u64,
+                    model: r.get(7)?,
+                    hyperparameter: r.get(8)?,
+                    auroc: r.get(9)?,
+                    train_time_s: r.get(10)?,
+                    test_time_s: r.get(11)?,
+                    status: match r.get::<_, Option<String>>(12)?.as_deref() {
+                        Some("done") => Status::Done,
+                        Some(_) => Status::Failed,
+                        None => Status::Pending,
+                    },
+                    error: r.get(13)?,
+                    non_finite: r.get::<_, Option<i64>>(14)?.map(|v| v as u64),
+                    warning: r.get(15)?,
+                })
+            })?
+            .collect()
+        });
+        self.check(rows)
+    }
+
+    /// The scores of the experiment with this key, one a test image; `None` without a result.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn scores(&self, key: &str) -> Result<Option<Vec<f64>>, Error> {
+        let blob: Option<Option<Vec<u8>>> = self.check(
+            self.db
+                .query_row("SELECT scores FROM results WHERE key = ?1", [key], |r| r.get(0))
+                .optional(),
+        )?;
+        Ok(blob.flatten().map(|bytes| {
+            let (chunks, _) = bytes.as_chunks::<8>();
+            chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
+        }))
+    }
+}

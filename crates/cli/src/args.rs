@@ -1,0 +1,196 @@
+//! The arguments as typed.
+
+use std::path::PathBuf;
+
+use blemish::backbones::{Architecture, Initialization};
+use blemish::detectors::DetectorKind;
+use blemish::images::ResizeMode;
+use blemish::lab::{Augmentation, ExportFormat, GridConfig};
+use clap::{Args, Parser, Subcommand};
+
+/// Finds defects in images from good images only.
+#[derive(Debug, Parser)]
+#[command(
+    name = "blemish",
+    version,
+    max_term_width = 100,
+    after_help = "Start here:\n  blemish demo\n  blemish grid mvtec_ad --out run --initializations random\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the detectors on a built-in data set and show the tables
+    #[command(after_help = "Example:\n  blemish demo --out demo")]
+    Demo(DemoArgs),
+    /// Run a grid of experiments on image folders; the same command resumes it
+    #[command(
+        after_help = "DATA is a folder in the MVTec layout: DATA/OBJECT/train/good, DATA/OBJECT/test/good,\n\
+            DATA/OBJECT/test/DEFECT and, for masks, DATA/OBJECT/ground_truth/DEFECT/NNN_mask.png;\n\
+            or one such OBJECT folder.\n\n\
+            Every result is stored in RUN/store.sqlite as soon as it is there. Kill it at any moment:\n\
+            the same command computes what is left.\n\n\
+            Examples:\n  \
+            blemish grid mvtec_ad --out run --initializations random\n  \
+            blemish grid mvtec_ad --out run --objects bottle --initializations imagenet1k_v1 \\\n      \
+            --layers layer1,layer2,layer3 --resize paper --weights weights\n  \
+            blemish grid mvtec_ad/bottle --out quick --initializations random --layers layer3 \\\n      \
+            --augmented false --detectors LocalOutlierFactor,KernelDensity"
+    )]
+    Grid(GridArgs),
+    /// Show the tables of a run: best per object, best single setting, times
+    #[command(after_help = "Example:\n  blemish results run")]
+    Results {
+        /// Run folder
+        run: PathBuf,
+    },
+    /// Write every experiment of a run to a file, one row each
+    #[command(after_help = "Examples:\n  blemish export run --format csv -o results.csv\n  \
+                            blemish export run --format json -o - | head")]
+    Export {
+        /// Run folder
+        run: PathBuf,
+        /// File format: csv or json
+        #[arg(long, default_value = "csv")]
+        format: ExportFormat,
+        /// File to write; `-` is standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Compare runs with a published table of AUROCs
+    #[command(after_help = "Several runs (of other seeds) are averaged, and the detectors that draw random numbers\n\
+            are then judged by the spread over the seeds.\n\n\
+            Examples:\n  blemish compare run results.csv.gz\n  \
+            blemish compare seed0 seed1 seed2 results.csv.gz")]
+    Compare {
+        /// Run folders, then the table: CSV or gzipped CSV, with the columns of `blemish export`
+        #[arg(required = true, num_args = 2.., value_name = "RUN... PUBLISHED")]
+        paths: Vec<PathBuf>,
+        /// How many of the worst rows to list
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        worst: usize,
+    },
+    /// Write the built-in synthetic data set as PNG files in the MVTec layout
+    #[command(after_help = "Example:\n  blemish synth parts --seed 7")]
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder for the data set and the run
+    #[arg(long, default_value = "blemish-demo", value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// Threads; the default is one for each core
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SynthArgs {
+    /// Folder to write to; new or empty
+    pub(crate) out: PathBuf,
+    /// Seed: the same seed gives the same files
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Side of the square images, in pixels
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=2048))]
+    pub(crate) size: Option<u32>,
+    /// Good training images of each object
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) train: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GridArgs {
+    /// Image folder in the MVTec layout, or one object of it
+    pub(crate) data: PathBuf,
+    /// Run folder: made if it is not there, resumed if it is
+    #[arg(long, value_name = "RUN")]
+    pub(crate) out: PathBuf,
+    /// Objects [default: all that are found]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) objects: Option<Vec<String>>,
+    /// Networks
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18")]
+    pub(crate) architectures: Vec<Architecture>,
+    /// Weights of the networks: random (seeded), imagenet1k_v1
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "random,imagenet1k_v1")]
+    pub(crate) initializations: Vec<Initialization>,
+    /// Hidden layers [default: layer1,layer2,layer3,layer4]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) layers: Option<Vec<String>>,
+    /// Training sets: with the five other views of each image (true), without (false), or both
+    #[arg(long, default_value = "both")]
+    pub(crate) augmented: Augmentation,
+    /// Detectors [default: all five: OneClassSVM, IsolationForest, KernelDensity,
+    /// LocalOutlierFactor, EllipticEnvelope]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) detectors: Option<Vec<DetectorKind>>,
+    /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors
+    #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Resizing: antialias (torchvision since 0.17) or paper (as the study: no antialias, rounded)
+    #[arg(long, default_value = "antialias")]
+    pub(crate) resize: ResizeMode,
+    /// Seed of random weights and of the detectors that draw random numbers
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Threads; the default is one for each core. Results do not depend on it
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// Compute failed experiments again
+    #[arg(long)]
+    pub(crate) retry_failed: bool,
+}
+
+impl GridArgs {
+    /// The arguments as meant.
+    pub(crate) fn config(&self) -> GridConfig {
+        let mut config = GridConfig::new(&self.data);
+        config.objects = self.objects.as_ref().map(|names| distinct(names));
+        config.architectures = distinct(&self.architectures);
+        config.initializations = distinct(&self.initializations);
+        config.layers = self.layers.as_ref().map(|names| distinct(names));
+        config.augmented = self.augmented;
+        if let Some(kinds) = &self.detectors {
+            config.detectors = distinct(kinds);
+        }
+        config.weights = self.weights.clone();
+        config.resize = self.resize;
+        config.seed = self.seed;
+        config
+    }
+}
+
+/// Named twice is meant once.
+fn distinct<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {
+    let mut out: Vec<T> = vec![];
+    for item in items {
+        if !out.contains(item) {
+            out.push(item.clone());
+        }
+    }
+    out
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("give a number from 1 to 1024".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,41 @@
+//! Printing. Everything for a person goes through here.
+
+use std::io::Write;
+
+/// Prints to standard output.
+///
+/// # Errors
+/// Those of standard output, such as a closed pipe.
+pub(crate) fn print(text: impl std::fmt::Display) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")
+}
+
+/// Prints a note to standard error, where it does not disturb what is piped on.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    // Nobody is left to tell that standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints an error with its causes.
+pub(crate) fn error(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Many errors repeat their cause in their own text.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    note(text);
+}
+
+/// Whether the cause is that the reader of our output has gone.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,224 @@
+//! Wrong input, each with its clear error: what is wrong, where, and what to do.
+
+use std::fs;
+
+use crate::common::{Bench, copy_folder, quick};
+
+/// Arguments for a selection that is cheap even if it should run.
+fn grid<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
+    vec!["grid", data, "--out", out, "--initializations", "random", "--layers", "layer4", "--augmented", "false"]
+}
+
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let bench = Bench::new();
+    bench.fails(2, &["grid"]);
+    bench.fails(2, &["grid", "x", "--out", "y", "--augmented", "maybe"]);
+    says(&bench.fails(2, &["grid", "x", "--out", "y", "--architectures", "resnet19"]), &["resnet19", "resnet18"]);
+    says(&bench.fails(2, &["grid", "x", "--out", "y", "--detectors", "LOF"]), &["LOF", "LocalOutlierFactor"]);
+    says(&bench.fails(2, &["grid", "x", "--out", "y", "--initializations", "imagenet"]), &["imagenet1k_v1"]);
+    bench.fails(2, &["grid", "x", "--out", "y", "--threads", "0"]);
+    bench.fails(2, &["compare", "only-one"]);
+    bench.fails(2, &["export", "run", "--format", "xlsx", "-o", "x"]);
+}
+
+#[test]
+fn no_such_folder() {
+    let bench = Bench::new();
+    says(&bench.fails(1, &grid("nowhere", "run")), &["nowhere"]);
+    assert!(!bench.path("run").exists(), "nothing is made for a run that cannot be");
+    says(&bench.fails(1, &["results", "nowhere"]), &["no run in nowhere"]);
+    says(&bench.fails(1, &["export", "nowhere", "-o", "x.csv"]), &["no run in nowhere"]);
+}
+
+#[test]
+fn a_folder_without_train_good() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("data/part/test/good")).unwrap();
+    says(&bench.fails(1, &grid("data", "run")), &["data", "train/good"]);
+}
+
+#[test]
+fn an_object_or_layer_that_is_not_there() {
+    let bench = Bench::with_data();
+    let mut args = grid("data", "run");
+    args.extend(["--objects", "bottel"]);
+    says(&bench.fails(1, &args), &["bottel", "weave", "washer"]);
+    let mut args = quick("run");
+    args.extend(["--augmented", "false"]);
+    let args: Vec<&str> = args.into_iter().map(|a| if a == "layer3,layer4" { "layer5" } else { a }).collect();
+    says(&bench.fails(1, &args), &["layer5", "layer4"]);
+}
+
+#[test]
+fn an_image_cut_off_in_the_middle() {
+    let bench = Bench::with_data();
+    let image = bench.path("data/weave/train/good/002.png");
+    let bytes = fs::read(&image).unwrap();
+    fs::write(&image, &bytes[..bytes.len() / 2]).unwrap();
+    says(&bench.fails(1, &grid("data", "run")), &["002.png"]);
+    // Mended, the same command works.
+    fs::write(&image, &bytes).unwrap();
+    bench.ok(&grid("data", "run"));
+}
+
+#[test]
+fn an_image_that_breaks_during_the_run_fails_its_object_only() {
+    let bench = Bench::with_data();
+    bench.ok(&grid("data", "whole"));
+    // Planned on whole images; then one is lost, and nothing of this object is computed yet.
+    let mut child = bench.command(&grid("data", "run")).spawn().unwrap();
+    let start = std::time::Instant::now();
+    while !bench.path("run/store.sqlite-wal").exists() && child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed().as_secs() < 60);
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let image = bench.path("data/weave/test/good/000.png");
+    let bytes = fs::read(&image).unwrap();
+    fs::write(&image, b"").unwrap();
+    // The fingerprint tells that the data are not those of the run.
+    says(&bench.fails(1, &grid("data", "run")), &["run holds a run of another configuration", "weave"]);
+    fs::write(&image, bytes).unwrap();
+    bench.ok(&grid("data", "run"));
+    assert_eq!(bench.timeless("whole"), bench.timeless("run"));
+}
+
+#[test]
+fn a_mask_without_its_image() {
+    let bench = Bench::with_data();
+    let masks = bench.path("data/weave/ground_truth");
+    let defect = fs::read_dir(&masks).unwrap().next().unwrap().unwrap().path();
+    let mask = fs::read_dir(&defect).unwrap().next().unwrap().unwrap().path();
+    fs::copy(&mask, defect.join("999_mask.png")).unwrap();
+    says(&bench.fails(1, &grid("data", "run")), &["999_mask.png"]);
+}
+
+#[test]
+fn weights_missing_cut_off_or_incomplete() {
+    let bench = Bench::with_data();
+    let with = |weights: Option<&'static str>| {
+        let mut args: Vec<&str> = grid("data", "run")
+            .into_iter()
+            .map(|a| if a == "random" { "imagenet1k_v1" } else { a })
+            .collect();
+        if let Some(folder) = weights {
+            args.extend(["--weights", folder]);
+        }
+        args
+    };
+    says(&bench.fails(1, &with(None)), &["--weights FOLDER", "resnet18-imagenet1k_v1"]);
+    says(&bench.fails(1, &with(Some("nowhere"))), &["nowhere"]);
+    fs::create_dir(bench.path("w")).unwrap();
+    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1", "w"]);
+    fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), b"\xff\xff\xff\xff\xff\xff\xff\x7f{}").unwrap();
+    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1.safetensors"]);
+
+    let Some(real) = blemish_testkit::data("weights/resnet18-imagenet1k_v1-conv1-to-layer3.safetensors") else {
+        return;
+    };
+    let bytes = fs::read(real).unwrap();
+    fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), &bytes[..bytes.len() - 1000]).unwrap();
+    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1.safetensors"]);
+    // Complete, but it ends at layer3.
+    fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), &bytes).unwrap();
+    says(&bench.fails(1, &with(Some("w"))), &["layer4", "layer3"]);
+    assert!(!bench.path("run").exists());
+}
+
+#[test]
+fn a_run_folder_of_another_configuration_or_of_something_else() {
+    let bench = Bench::with_data();
+    bench.ok(&grid("data", "run"));
+    let mut other = grid("data", "run");
+    other.extend(["--seed", "7"]);
+    says(&bench.fails(1, &other), &["run holds a run of another configuration", "seed: 0 there, 7 here"]);
+    let mut other = grid("data", "run");
+    other.extend(["--resize", "paper"]);
+    says(&bench.fails(1, &other), &["resize", "antialias", "paper"]);
+    says(&bench.fails(1, &grid("data", "data")), &["data is not empty and holds no run"]);
+    fs::write(bench.path("file"), "x").unwrap();
+    bench.fails(1, &grid("data", "file"));
+    // A store that is none.
+    fs::create_dir(bench.path("junk")).unwrap();
+    fs::write(bench.path("junk/store.sqlite"), "this is no database, however long it may be").unwrap();
+    says(&bench.fails(1, &grid("data", "junk")), &["store.sqlite"]);
+    says(&bench.fails(1, &["results", "junk"]), &["store.sqlite"]);
+}
+
+#[test]
+fn a_moved_data_folder_is_the_same_data() {
+    let bench = Bench::with_data();
+    bench.ok(&grid("data", "run"));
+    copy_folder(&bench.path("data"), &bench.path("elsewhere/parts"));
+    bench.ok(&grid("elsewhere/parts", "run"));
+}
+
+#[test]
+fn exports_leave_devices_alone_and_say_where_they_failed() {
+    let bench = Bench::with_data();
+    bench.ok(&grid("data", "run"));
+    bench.ok(&["export", "run", "-o", "results.csv"]);
+    bench.ok(&["export", "run", "--format", "json", "-o", "results.json"]);
+    says(&bench.fails(1, &["export", "run", "-o", "no/such/folder.csv"]), &["no/such/folder.csv"]);
+    if std::path::Path::new("/dev/full").exists() {
+        says(&bench.fails(1, &["export", "run", "-o", "/dev/full"]), &["disk is full", "/dev/full"]);
+        bench.ok(&["export", "run", "-o", "/dev/null"]);
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+    let text = fs::read_to_string(bench.path("results.csv")).unwrap();
+    assert_eq!(text.lines().count(), 1 + 2 * 71);
+    fs::write(bench.path("cut.csv"), &text[..text.len() / 2]).unwrap();
+    says(&bench.fails(1, &["compare", "run", "cut.csv"]), &["cut.csv, line "]);
+    fs::write(bench.path("other.csv"), "a,b\n1,2\n").unwrap();
+    says(&bench.fails(1, &["compare", "run", "other.csv"]), &["other.csv, line 1", "no column `object`"]);
+    fs::write(bench.path("noise.csv.gz"), "no gzip").unwrap();
+    says(&bench.fails(1, &["compare", "run", "noise.csv.gz"]), &["noise.csv.gz"]);
+    // A run beside its own export does not differ.
+    let same = bench.ok(&["compare", "run", "results.csv"]);
+    assert!(same.contains("142 rows in both tables"), "{same}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_loses_nothing_that_was_stored() {
+    use std::process::Command;
+    let bench = Bench::with_data();
+    let disk = bench.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |size: &str| {
+        Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).output()
+    };
+    if !mount("size=400k").is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: only root may mount a small disk to fill");
+        return;
+    }
+    let unmount = || Command::new("umount").arg(&disk).status();
+    let full = bench.run(&quick("disk/run"));
+    let text = String::from_utf8_lossy(&full.stderr).into_owned();
+    let before = bench.run(&["export", "disk/run", "-o", "-"]);
+    let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk).status().unwrap();
+    let finished = bench.run(&quick("disk/run"));
+    let after = if finished.status.success() { bench.timeless("disk/run") } else { String::new() };
+    unmount().unwrap();
+
+    assert_eq!(full.status.code(), Some(1), "{text}");
+    says(&text, &["disk is full", "repeat the same command"]);
+    assert!(grown.success());
+    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    let kept = String::from_utf8_lossy(&before.stdout).lines().filter(|l| l.contains(",done,")).count();
+    let resumed = String::from_utf8_lossy(&finished.stderr).into_owned();
+    if kept > 0 {
+        says(&resumed, &[&format!("resuming: {kept} of ")]);
+    }
+    bench.ok(&quick("undisturbed"));
+    assert_eq!(bench.timeless("undisturbed"), after);
+}
