@@ -1,1 +1,47 @@
-//! Under construction.
+//! Hidden-layer features of image networks on the CPU, in Rust alone. The principal type is
+//! [`Network`]: [`Weights`] from a file or from a seed make one, and its [`forward`](Network::forward)
+//! turns images into one matrix of features for each wanted layer.
+//!
+//! ```
+//! use blemish_backbones::{Architecture, Network, Weights};
+//!
+//! let architecture: Architecture = "resnet18".parse()?;
+//! let weights = Weights::random(architecture, 0);
+//! let network = Network::new(architecture, &weights, &["layer1", "layer2"])?;
+//! let images = ndarray::Array4::<f32>::zeros((2, 3, 64, 64)); // normalised, (n, 3, height, width)
+//! let features = network.forward(images.view())?;
+//! assert_eq!(features[1].dim(), (2, 8 * 8 * 128));
+//! # Ok::<(), blemish_backbones::BackbonesError>(())
+//! ```
+//!
+//! # The parts
+//! - A **description** says which convolutions a network has, in which order, under which names
+//!   (`description`, `resnet`). It knows nothing of numbers.
+//! - **Weights** are named tensors. [`Weights::digest`] identifies what a layer depends on by content,
+//!   so a file that holds only the first layers and the full file are the same thing to those layers.
+//! - **Kernels** (`conv`, `product`) work on NHWC activations: a convolution gathers its patches as
+//!   rows and multiplies them with the weights.
+//! - The **network** joins the three. Batch normalisation is folded into the convolutions, in f64.
+//!
+//! # Determinism
+//! Each image is computed by the same sequential code, images in parallel. The bytes of a feature do
+//! not depend on how images are cut into batches or on the number of threads. Between different
+//! processors they may differ in the last bits.
+#![deny(missing_docs)]
+
+mod architecture;
+mod conv;
+mod description;
+mod error;
+mod find;
+mod network;
+mod product;
+mod random;
+mod resnet;
+mod weights;
+
+pub use architecture::{Architecture, Initialization, InputSpec};
+pub use description::TapShape;
+pub use error::BackbonesError;
+pub use network::Network;
+pub use weights::Weights;
