@@ -1,1 +1,46 @@
-//! Under construction.
+//! Classic one-class detectors with scikit-learn's semantics, from rows or from their inner products. The
+//! principal type is [`InnerProducts`]: computed once for a set of rows, it serves every setting of
+//! [`OneClassSvm`], [`KernelDensity`], [`LocalOutlierFactor`] and, by way of [`Pca`], [`EllipticEnvelope`].
+//! [`IsolationForest`] works on the rows themselves.
+//!
+//! Scores are `f64`, and **higher means more anomalous**, everywhere: scikit-learn's sign is flipped.
+//! Parameters are turned into a model by `fit`; only a model can `score`.
+//!
+//! ```
+//! use blemish_detectors::{InnerProducts, LocalOutlierFactor, NeighborTable, auroc};
+//! use ndarray::array;
+//!
+//! # fn main() -> Result<(), blemish_detectors::DetectorError> {
+//! let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05]];
+//! let query = array![[0.05, 0.0], [3.0, -2.0]];
+//! let products = InnerProducts::from_rows(&[good.view()], query.view())?;
+//! let neighbors = NeighborTable::new(products.view(), 3)?;
+//! let scores = LocalOutlierFactor { n_neighbors: 3 }.fit(&neighbors)?.score(&neighbors)?;
+//! assert!(scores[1] > scores[0]);
+//! assert_eq!(auroc(&scores, &[false, true])?, 1.0);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
+
+mod elliptic;
+mod error;
+mod forest;
+mod kde;
+mod lof;
+mod metrics;
+mod pca;
+mod products;
+mod spec;
+mod svm;
+
+pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
+pub use error::DetectorError;
+pub use forest::{IsolationForest, IsolationForestModel};
+pub use kde::{Bandwidth, DensityKernel, KernelDensity, KernelDensityModel};
+pub use lof::{LocalOutlierFactor, LocalOutlierFactorModel, NeighborTable};
+pub use metrics::{auroc, count_non_finite};
+pub use pca::Pca;
+pub use products::{Element, InnerProducts, ProductsView};
+pub use spec::{DetectorKind, DetectorSpec, study_grid};
+pub use svm::{OneClassSvm, OneClassSvmModel, SvmKernel};

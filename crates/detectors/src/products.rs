@@ -1,0 +1,395 @@
+//! Inner products of rows about a fixed centre: all that four of the five detectors need to know.
+
+use std::collections::BTreeMap;
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, MatRef, Par};
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+
+use crate::DetectorError;
+
+/// Rows of a tile: a fixed number, so that what a tile computes depends on its rows alone.
+const TILE: usize = 128;
+/// Columns that are centred and multiplied at a time.
+const PANEL: usize = 1024;
+/// Pairs whose squared distance is a smaller part than this of their squared norms are computed again
+/// from their rows, because the difference of products has lost too many digits.
+const NEAR: f64 = 1e-7;
+
+/// An element of a row matrix: `f32` or `f64`.
+pub trait Element: Copy + Send + Sync + Into<f64> + sealed::Sealed {}
+impl Element for f32 {}
+impl Element for f64 {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+/// Inner products of training rows with each other and of query rows with training rows.
+///
+/// Rows are centred at the column means `c` of the first group of training rows, multiplied and summed in
+/// f64. (Blocks of f32 products would take half the time and be off by about 1e-8, which log densities do not
+/// bear.) Uncentred products, distances and the variance of all entries are recovered from what is stored, without
+/// cancellation for rows that lie far from the origin.
+///
+/// A prefix of training groups is a leading block, and its numbers do not depend on the groups that follow: the
+/// training set without augmentation is had from the one with.
+#[derive(Clone, Debug)]
+pub struct InnerProducts {
+    dimensions: usize,
+    /// `<x_i - c, x_j - c>`, n x n.
+    train: Array2<f64>,
+    /// `<q - c, x_j - c>`, m x n.
+    cross: Array2<f64>,
+    train_rows: Vec<RowSums>,
+    query_rows: Vec<RowSums>,
+    centre: Centre,
+    /// Squared distances of nearly equal rows, by (row, training row); query rows are numbered after all
+    /// training rows.
+    near: BTreeMap<(usize, usize), f64>,
+}
+
+/// Sums over the entries of one row.
+#[derive(Clone, Copy, Debug, Default)]
+struct RowSums {
+    /// `|x - c|^2`
+    square: f64,
+    /// `<x - c, c - g>`, where g is the mean of c
+    about: f64,
+    /// `sum_j (x_j - c_j)`
+    sum: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Centre {
+    /// Mean g of all entries of c.
+    mean: f64,
+    /// `|c - g|^2`
+    square: f64,
+    /// `sum_j (c_j - g)`: zero but for rounding.
+    sum: f64,
+}
+
+/// A block of rows that one tile covers.
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    end: usize,
+}
+
+impl InnerProducts {
+    /// Computes the products of training rows, given in consecutive groups, and of `query` rows with them.
+    ///
+    /// All matrices are rows x d. The time is about n (n + 2 m) d multiplications and additions, spread over the
+    /// current rayon pool; besides the result, memory for a panel of some columns of all rows is needed.
+    ///
+    /// # Errors
+    /// If there is no training row or no column, if column counts differ, or if a value is not finite.
+    pub fn from_rows<T: Element>(
+        train_groups: &[ArrayView2<'_, T>],
+        query: ArrayView2<'_, T>,
+    ) -> Result<InnerProducts, DetectorError> {
+        let first = train_groups.first().map_or((0, 0), |g| g.dim());
+        if first.0 == 0 || first.1 == 0 {
+            let what = "the first group of training rows".to_owned();
+            return Err(DetectorError::Empty { what, rows: first.0, columns: first.1 });
+        }
+        let d = first.1;
+        let named: Vec<(String, ArrayView2<'_, T>)> = train_groups
+            .iter()
+            .enumerate()
+            .map(|(i, g)| (format!("group {i} of the training rows"), *g))
+            .chain([("the query".to_owned(), query)])
+            .collect();
+        for (what, group) in &named {
+            check(what, *group, d)?;
+        }
+        let n: usize = train_groups.iter().map(|g| g.nrows()).sum();
+        let m = query.nrows();
+        let all: Vec<ArrayView2<'_, T>> = named.iter().map(|(_, g)| *g).collect();
+
+        let centre_row = column_means(train_groups[0]);
+        let mean = centre_row.iter().sum::<f64>() / d as f64;
+        let centre = Centre {
+            mean,
+            square: centre_row.iter().map(|c| (c - mean).powi(2)).sum(),
+            sum: centre_row.iter().map(|c| c - mean).sum(),
+        };
+
+        let (train_blocks, query_blocks) = blocks(train_groups, m, n);
+        let mut tiles: Vec<(Block, Block, Mat<f64>)> = vec![];
+        for (i, a) in train_blocks.iter().enumerate() {
+            for b in &train_blocks[..=i] {
+                tiles.push((*a, *b, Mat::zeros(a.end - a.start, b.end - b.start)));
+            }
+        }
+        for a in &query_blocks {
+            for b in &train_blocks {
+                tiles.push((*a, *b, Mat::zeros(a.end - a.start, b.end - b.start)));
+            }
+        }
+        let mut sums = vec![RowSums::default(); n + m];
+        let mut panel = vec![0.0f64; (n + m) * PANEL.min(d)];
+        for from in (0..d).step_by(PANEL) {
+            let width = PANEL.min(d - from);
+            let centre_part = &centre_row[from..from + width];
+            let panel = &mut panel[..(n + m) * width];
+            let rows: Vec<_> = all.iter().flat_map(|g| g.outer_iter()).collect();
+            panel.par_chunks_mut(width).zip(&mut sums).zip(&rows).for_each(|((out, sums), row)| {
+                let row = row.slice(s![from..from + width]);
+                for ((out, x), c) in out.iter_mut().zip(row).zip(centre_part) {
+                    let x: f64 = (*x).into();
+                    let z = x - c;
+                    *out = z;
+                    sums.square += z * z;
+                    sums.about += z * (c - mean);
+                    sums.sum += z;
+                }
+            });
+            let panel = MatRef::from_row_major_slice(panel, n + m, width);
+            tiles.par_iter_mut().with_max_len(1).for_each(|(a, b, tile)| {
+                let left = panel.subrows(a.start, a.end - a.start);
+                let right = panel.subrows(b.start, b.end - b.start);
+                matmul(tile.as_mut(), Accum::Add, left, right.transpose(), 1.0, Par::Seq);
+            });
+        }
+
+        let (mut train, mut cross) = (Array2::zeros((n, n)), Array2::zeros((m, n)));
+        for (a, b, tile) in tiles {
+            for j in 0..b.end - b.start {
+                for i in 0..a.end - a.start {
+                    let (row, column) = (a.start + i, b.start + j);
+                    if row >= n {
+                        cross[[row - n, column]] = tile[(i, j)];
+                    } else if row >= column {
+                        train[[row, column]] = tile[(i, j)];
+                        train[[column, row]] = tile[(i, j)];
+                    }
+                }
+            }
+        }
+        let query_rows = sums.split_off(n);
+        let mut products =
+            InnerProducts { dimensions: d, train, cross, train_rows: sums, query_rows, centre, near: BTreeMap::new() };
+        products.refine(&all);
+        Ok(products)
+    }
+
+    /// Computes the distances of nearly equal rows from the rows themselves.
+    fn refine<T: Element>(&mut self, groups: &[ArrayView2<'_, T>]) {
+        let n = self.train_rows.len();
+        let rows: Vec<_> = groups.iter().flat_map(|g| g.outer_iter()).collect();
+        let this = &*self;
+        let near: Vec<Vec<((usize, usize), f64)>> = (0..rows.len())
+            .into_par_iter()
+            .map(|i| {
+                let columns = if i < n { i } else { n };
+                (0..columns)
+                    .filter(|&j| this.is_near(i, j))
+                    .map(|j| {
+                        let square =
+                            rows[i].iter().zip(rows[j]).map(|(a, b)| {
+                                let (a, b): (f64, f64) = ((*a).into(), (*b).into());
+                                (a - b) * (a - b)
+                            });
+                        ((i, j), square.sum())
+                    })
+                    .collect()
+            })
+            .collect();
+        self.near = near.into_iter().flatten().collect();
+    }
+
+    /// Squared distance of row i (query rows are numbered from n) and training row j by difference.
+    fn difference(&self, i: usize, j: usize) -> (f64, f64) {
+        let n = self.train_rows.len();
+        let (row, product) = if i < n {
+            (&self.train_rows[i], self.train[[i, j]])
+        } else {
+            (&self.query_rows[i - n], self.cross[[i - n, j]])
+        };
+        let squares = row.square + self.train_rows[j].square;
+        (squares - 2.0 * product, squares)
+    }
+
+    fn is_near(&self, i: usize, j: usize) -> bool {
+        let (difference, squares) = self.difference(i, j);
+        difference <= NEAR * squares
+    }
+
+    fn sq_distance(&self, i: usize, j: usize) -> f64 {
+        if i == j {
+            return 0.0;
+        }
+        let (difference, squares) = self.difference(i, j);
+        if difference <= NEAR * squares {
+            let key = if i < self.train_rows.len() { (i.max(j), i.min(j)) } else { (i, j) };
+            if let Some(exact) = self.near.get(&key) {
+                return *exact;
+            }
+        }
+        difference.max(0.0)
+    }
+
+    /// Number of training rows n.
+    pub fn train_len(&self) -> usize {
+        self.train_rows.len()
+    }
+
+    /// Number of query rows m.
+    pub fn query_len(&self) -> usize {
+        self.query_rows.len()
+    }
+
+    /// Number of columns d of the rows.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// All training rows, all query rows.
+    pub fn view(&self) -> ProductsView<'_> {
+        ProductsView { products: self, n: self.train_len() }
+    }
+
+    /// The first `n_train` training rows, all query rows.
+    ///
+    /// # Errors
+    /// If `n_train` is 0 or more than there are.
+    pub fn leading(&self, n_train: usize) -> Result<ProductsView<'_>, DetectorError> {
+        if n_train == 0 || n_train > self.train_len() {
+            return Err(DetectorError::Shape {
+                what: "leading training rows".into(),
+                found: n_train,
+                expected: self.train_len(),
+            });
+        }
+        Ok(ProductsView { products: self, n: n_train })
+    }
+}
+
+/// The products of some leading training rows and all query rows: what detectors are fitted and scored on.
+#[derive(Clone, Copy, Debug)]
+pub struct ProductsView<'a> {
+    products: &'a InnerProducts,
+    n: usize,
+}
+
+impl<'a> ProductsView<'a> {
+    /// Number of training rows n.
+    pub fn train_len(&self) -> usize {
+        self.n
+    }
+
+    /// Number of query rows m.
+    pub fn query_len(&self) -> usize {
+        self.products.query_len()
+    }
+
+    /// Number of columns d of the rows.
+    pub fn dimensions(&self) -> usize {
+        self.products.dimensions
+    }
+
+    /// Centred products of training rows, n x n.
+    pub fn train(&self) -> ArrayView2<'a, f64> {
+        self.products.train.slice(s![..self.n, ..self.n])
+    }
+
+    /// Centred products of query rows with training rows, m x n.
+    pub fn cross(&self) -> ArrayView2<'a, f64> {
+        self.products.cross.slice(s![.., ..self.n])
+    }
+
+    /// `<x_i, x_j>` of training rows.
+    pub fn train_inner(&self, i: usize, j: usize) -> f64 {
+        let p = self.products;
+        p.train[[i, j]] + self.offset(&p.train_rows[i]) + self.offset(&p.train_rows[j]) + self.centre_square()
+    }
+
+    /// `<q, x_j>` of query row q and training row j.
+    pub fn query_inner(&self, q: usize, j: usize) -> f64 {
+        let p = self.products;
+        p.cross[[q, j]] + self.offset(&p.query_rows[q]) + self.offset(&p.train_rows[j]) + self.centre_square()
+    }
+
+    /// `|x_i - x_j|^2` of training rows; 0 for i = j.
+    pub fn train_sq_distance(&self, i: usize, j: usize) -> f64 {
+        self.products.sq_distance(i, j)
+    }
+
+    /// `|q - x_j|^2` of query row q and training row j.
+    pub fn query_sq_distance(&self, q: usize, j: usize) -> f64 {
+        self.products.sq_distance(self.products.train_len() + q, j)
+    }
+
+    /// Population variance of all n x d entries of the training rows (numpy's `X.var()`).
+    pub fn variance(&self) -> f64 {
+        let c = &self.products.centre;
+        let rows = &self.products.train_rows[..self.n];
+        let entries = (self.n * self.dimensions()) as f64;
+        // About the mean g of the centre, so that a common offset does not cancel.
+        let squares: f64 = rows.iter().map(|r| r.square + 2.0 * r.about + c.square).sum();
+        let deviation: f64 = rows.iter().map(|r| r.sum + c.sum).sum();
+        (squares / entries - (deviation / entries).powi(2)).max(0.0)
+    }
+
+    /// `<x - c, c>`
+    fn offset(&self, row: &RowSums) -> f64 {
+        row.about + self.products.centre.mean * row.sum
+    }
+
+    /// `<c, c>`
+    fn centre_square(&self) -> f64 {
+        let c = &self.products.centre;
+        c.square + 2.0 * c.mean * c.sum + self.dimensions() as f64 * c.mean * c.mean
+    }
+}
+
+fn check<T: Element>(what: &str, rows: ArrayView2<'_, T>, d: usize) -> Result<(), DetectorError> {
+    if rows.ncols() != d {
+        return Err(DetectorError::Shape { what: format!("columns of {what}"), found: rows.ncols(), expected: d });
+    }
+    let bad = (0..rows.nrows()).into_par_iter().find_map_first(|r| {
+        rows.row(r).iter().position(|v| !(*v).into().is_finite()).map(|c| (r, c))
+    });
+    match bad {
+        Some((row, column)) => {
+            let value = rows[[row, column]].into();
+            Err(DetectorError::NotFinite { what: what.to_owned(), row, column, value })
+        }
+        None => Ok(()),
+    }
+}
+
+fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
+    let (n, d) = rows.dim();
+    let mut means = vec![0.0; d];
+    means.par_chunks_mut(PANEL).enumerate().for_each(|(p, part)| {
+        for row in rows.outer_iter() {
+            for (sum, x) in part.iter_mut().zip(row.slice(s![p * PANEL..])) {
+                *sum += (*x).into();
+            }
+        }
+        for sum in part {
+            *sum /= n as f64;
+        }
+    });
+    means
+}
+
+/// Blocks of at most `TILE` rows that do not cross groups: training, and query.
+fn blocks<T>(train_groups: &[ArrayView2<'_, T>], m: usize, n: usize) -> (Vec<Block>, Vec<Block>) {
+    let cut = |start: usize, len: usize| {
+        (0..len).step_by(TILE).map(move |o| Block { start: start + o, end: start + (o + TILE).min(len) })
+    };
+    let mut start = 0;
+    let mut train = vec![];
+    for group in train_groups {
+        train.extend(cut(start, group.nrows()));
+        start += group.nrows();
+    }
+    (train, cut(n, m).collect())
+}

@@ -1,0 +1,503 @@
+//! One-class support vector machine (Schölkopf et al., 2001), solved as libsvm solves it (Chang and Lin, 2011;
+//! working sets by second-order information: Fan, Chen and Lin, 2005).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DetectorError, ProductsView};
+
+/// Stands in for a curvature that is not positive.
+const TAU: f64 = 1e-12;
+
+/// Kernel of a [`OneClassSvm`], with `gamma = 1 / (d * variance of all entries)` and `coef0 = 0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SvmKernel {
+    /// `<x, y>`
+    Linear,
+    /// `exp(-gamma |x - y|^2)`
+    Rbf,
+    /// `tanh(gamma <x, y>)`
+    Sigmoid,
+    /// `(gamma <x, y>)^degree`
+    Poly {
+        /// The degree, at least 1.
+        degree: u32,
+    },
+}
+
+/// Parameters of a one-class SVM; the score is minus scikit-learn's `decision_function`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OneClassSvm {
+    /// The kernel.
+    pub kernel: SvmKernel,
+    /// Upper bound of the fraction of training errors, in (0, 1].
+    pub nu: f64,
+    /// Tolerance of the stopping condition, positive.
+    pub tol: f64,
+    /// Pair updates after which the solver stops without having converged; `None` has no limit.
+    pub max_iter: Option<u64>,
+}
+
+impl OneClassSvm {
+    /// The kernel with the study's parameters: nu 0.5, tol 1e-3, at most 1000 iterations.
+    pub fn new(kernel: SvmKernel) -> OneClassSvm {
+        OneClassSvm { kernel, nu: 0.5, tol: 1e-3, max_iter: Some(1000) }
+    }
+
+    /// Fits the training rows. The order of rows matters if the iterations run out.
+    ///
+    /// # Errors
+    /// If a parameter is out of range, or the kernel's values leave the range of f64 (high degrees on rows far from
+    /// the origin).
+    pub fn fit(&self, products: ProductsView<'_>) -> Result<OneClassSvmModel, DetectorError> {
+        if !(self.nu > 0.0 && self.nu <= 1.0) {
+            return Err(parameter("nu", self.nu, "in (0, 1]"));
+        }
+        if !(self.tol > 0.0 && self.tol.is_finite()) {
+            return Err(parameter("tol", self.tol, "positive"));
+        }
+        let variance = products.variance();
+        let gamma = if variance == 0.0 { 1.0 } else { 1.0 / (products.dimensions() as f64 * variance) };
+        let n = products.train_len();
+        let kernel = self.kernel;
+        let value = |i: usize, j: usize| {
+            let inner = || products.train_inner(i, j);
+            kernel.value(gamma, inner, || products.train_sq_distance(i, j))
+        };
+        let diagonal: Vec<f64> = (0..n).map(|i| value(i, i)).collect();
+        // libsvm keeps kernel rows in f32, and so does what its iterations do.
+        let mut matrix = vec![0.0f32; n * n];
+        for i in 0..n {
+            for j in 0..=i {
+                let v = value(i, j) as f32;
+                matrix[i * n + j] = v;
+                matrix[j * n + i] = v;
+            }
+        }
+        if !matrix.iter().all(|v| v.is_finite()) {
+            return Err(overflow("a kernel value"));
+        }
+        let solution = Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter);
+        let support: Vec<usize> = (0..n).filter(|i| solution.alpha[*i] > 0.0).collect();
+        let dual_coef: Vec<f64> = support.iter().map(|i| solution.alpha[*i]).collect();
+        if !solution.rho.is_finite() || !dual_coef.iter().all(|a| a.is_finite()) {
+            return Err(overflow("the solution"));
+        }
+        Ok(OneClassSvmModel {
+            kernel,
+            gamma,
+            n,
+            support,
+            dual_coef,
+            rho: solution.rho,
+            iterations: solution.iterations,
+            converged: solution.converged,
+        })
+    }
+}
+
+fn parameter(name: &'static str, value: f64, expected: &'static str) -> DetectorError {
+    DetectorError::Parameter { name, value: value.to_string(), expected }
+}
+
+fn overflow(what: &'static str) -> DetectorError {
+    DetectorError::Overflow {
+        detector: "OneClassSVM",
+        what,
+        hint: "choose a lower degree, or centre and scale the rows",
+    }
+}
+
+impl SvmKernel {
+    fn value(self, gamma: f64, inner: impl Fn() -> f64, sq_distance: impl Fn() -> f64) -> f64 {
+        match self {
+            SvmKernel::Linear => inner(),
+            SvmKernel::Rbf => (-gamma * sq_distance()).exp(),
+            SvmKernel::Sigmoid => (gamma * inner()).tanh(),
+            SvmKernel::Poly { degree } => power(gamma * inner(), degree),
+        }
+    }
+}
+
+/// Power by squaring, in the order of operations that libsvm has.
+fn power(base: f64, times: u32) -> f64 {
+    let (mut square, mut result, mut t) = (base, 1.0, times);
+    while t > 0 {
+        if t % 2 == 1 {
+            result *= square;
+        }
+        square *= square;
+        t /= 2;
+    }
+    result
+}
+
+/// A fitted one-class SVM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OneClassSvmModel {
+    kernel: SvmKernel,
+    gamma: f64,
+    n: usize,
+    support: Vec<usize>,
+    dual_coef: Vec<f64>,
+    rho: f64,
+    iterations: u64,
+    converged: bool,
+}
+
+impl OneClassSvmModel {
+    /// Scores of the query rows: `rho - sum_i alpha_i K(x_i, q)`; above 0 is outside.
+    ///
+    /// # Errors
+    /// If the products are of another number of training rows, or a kernel value leaves the range of f64.
+    pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
+        if products.train_len() != self.n {
+            return Err(DetectorError::Shape {
+                what: "training rows of the products".into(),
+                found: products.train_len(),
+                expected: self.n,
+            });
+        }
+        let score = |q: usize| {
+            let mut sum = 0.0;
+            for (&i, alpha) in self.support.iter().zip(&self.dual_coef) {
+                let inner = || products.query_inner(q, i);
+                sum += alpha * self.kernel.value(self.gamma, inner, || products.query_sq_distance(q, i));
+            }
+            self.rho - sum
+        };
+        let scores: Vec<f64> = (0..products.query_len()).map(score).collect();
+        if !scores.iter().all(|s| s.is_finite()) {
+            return Err(overflow("a score"));
+        }
+        Ok(scores)
+    }
+
+    /// Indices of the support vectors among the training rows, ascending.
+    pub fn support(&self) -> &[usize] {
+        &self.support
+    }
+
+    /// Their coefficients, in (0, 1].
+    pub fn dual_coef(&self) -> &[f64] {
+        &self.dual_coef
+    }
+
+    /// The offset rho: scikit-learn's `offset_`.
+    pub fn rho(&self) -> f64 {
+        self.rho
+    }
+
+    /// Pair updates made.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// Whether the stopping condition was met before the iterations ran out.
+    pub fn converged(&self) -> bool {
+        self.converged
+    }
+}
+
+/// Where a variable stands in its range.
+#[derive(Clone, Copy, PartialEq)]
+enum Bound {
+    Lower,
+    Upper,
+    Free,
+}
+
+struct Solution {
+    alpha: Vec<f64>,
+    rho: f64,
+    iterations: u64,
+    converged: bool,
+}
+
+/// Sequential minimal optimisation of `1/2 a'Ka` subject to `0 <= a <= 1` and `sum a = nu n`.
+///
+/// Variables are kept in positions that shrinking permutes; `row[p]` is the training row at position p. Ties between
+/// candidates go to the later position, so positions are part of the result.
+struct Solver {
+    matrix: Vec<f32>,
+    tol: f64,
+    row: Vec<usize>,
+    diagonal: Vec<f64>,
+    alpha: Vec<f64>,
+    bound: Vec<Bound>,
+    gradient: Vec<f64>,
+    /// Part of the gradient that variables at their upper bound make.
+    gradient_upper: Vec<f64>,
+    /// Positions below this one take part; the others are shrunk away.
+    active: usize,
+    unshrunk: bool,
+}
+
+fn bound(alpha: f64) -> Bound {
+    if alpha >= 1.0 {
+        Bound::Upper
+    } else if alpha <= 0.0 {
+        Bound::Lower
+    } else {
+        Bound::Free
+    }
+}
+
+impl Solver {
+    fn new(matrix: Vec<f32>, diagonal: Vec<f64>, nu: f64, tol: f64) -> Solver {
+        let n = diagonal.len();
+        let mut alpha = vec![0.0; n];
+        let mut left = nu * n as f64;
+        for a in &mut alpha {
+            if left <= 0.0 {
+                break;
+            }
+            *a = left.min(1.0);
+            left -= *a;
+        }
+        let bounds: Vec<Bound> = alpha.iter().map(|a| bound(*a)).collect();
+        let (mut gradient, mut gradient_upper) = (vec![0.0; n], vec![0.0; n]);
+        for i in 0..n {
+            if bounds[i] == Bound::Lower {
+                continue;
+            }
+            for (j, k) in matrix[i * n..][..n].iter().enumerate() {
+                gradient[j] += alpha[i] * f64::from(*k);
+                if bounds[i] == Bound::Upper {
+                    gradient_upper[j] += f64::from(*k);
+                }
+            }
+        }
+        Solver {
+            matrix,
+            tol,
+            row: (0..n).collect(),
+            diagonal,
+            alpha,
+            bound: bounds,
+            gradient,
+            gradient_upper,
+            active: n,
+            unshrunk: false,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+
+    fn kernel(&self, p: usize, q: usize) -> f64 {
+        f64::from(self.matrix[self.row[p] * self.len() + self.row[q]])
+    }
+
+    fn solve(mut self, max_iter: Option<u64>) -> Solution {
+        let period = self.len().min(1000);
+        let mut until_shrinking = period + 1;
+        let mut iterations = 0;
+        let converged = loop {
+            if max_iter.is_some_and(|limit| iterations >= limit) {
+                break false;
+            }
+            until_shrinking -= 1;
+            if until_shrinking == 0 {
+                until_shrinking = period;
+                self.shrink();
+            }
+            let (i, j) = match self.working_set() {
+                Some(pair) => pair,
+                None => {
+                    // Nothing to do among the active ones: look at all before believing it.
+                    self.reconstruct();
+                    self.active = self.len();
+                    match self.working_set() {
+                        Some(pair) => {
+                            until_shrinking = 1;
+                            pair
+                        }
+                        None => break true,
+                    }
+                }
+            };
+            iterations += 1;
+            self.update(i, j);
+        };
+        let rho = self.rho();
+        let mut alpha = vec![0.0; self.len()];
+        for (p, &row) in self.row.iter().enumerate() {
+            alpha[row] = self.alpha[p];
+        }
+        Solution { alpha, rho, iterations, converged }
+    }
+
+    /// The pair that violates optimality most, by second-order information; `None` within the tolerance.
+    fn working_set(&self) -> Option<(usize, usize)> {
+        let mut highest = f64::NEG_INFINITY;
+        let mut first = None;
+        for p in 0..self.active {
+            if self.bound[p] != Bound::Upper && -self.gradient[p] >= highest {
+                highest = -self.gradient[p];
+                first = Some(p);
+            }
+        }
+        let i = first?;
+        let mut lowest = f64::NEG_INFINITY;
+        let mut best = f64::INFINITY;
+        let mut second = None;
+        for p in 0..self.active {
+            if self.bound[p] == Bound::Lower {
+                continue;
+            }
+            lowest = lowest.max(self.gradient[p]);
+            let difference = highest + self.gradient[p];
+            if difference > 0.0 {
+                let curvature = self.diagonal[i] + self.diagonal[p] - 2.0 * self.kernel(i, p);
+                let curvature = if curvature > 0.0 { curvature } else { TAU };
+                let gain = -(difference * difference) / curvature;
+                if gain <= best {
+                    best = gain;
+                    second = Some(p);
+                }
+            }
+        }
+        if highest + lowest < self.tol {
+            return None;
+        }
+        second.map(|j| (i, j))
+    }
+
+    /// Moves weight from i to j, or back, to the optimum of the two.
+    fn update(&mut self, i: usize, j: usize) {
+        let curvature = self.diagonal[i] + self.diagonal[j] - 2.0 * self.kernel(i, j);
+        let curvature = if curvature > 0.0 { curvature } else { TAU };
+        let (old_i, old_j) = (self.alpha[i], self.alpha[j]);
+        let delta = (self.gradient[i] - self.gradient[j]) / curvature;
+        let sum = old_i + old_j;
+        let (mut a, mut b) = (old_i - delta, old_j + delta);
+        if sum > 1.0 {
+            if a > 1.0 {
+                (a, b) = (1.0, sum - 1.0);
+            }
+        } else if b < 0.0 {
+            (a, b) = (sum, 0.0);
+        }
+        if sum > 1.0 {
+            if b > 1.0 {
+                (a, b) = (sum - 1.0, 1.0);
+            }
+        } else if a < 0.0 {
+            (a, b) = (0.0, sum);
+        }
+        (self.alpha[i], self.alpha[j]) = (a, b);
+        let (delta_i, delta_j) = (a - old_i, b - old_j);
+        let n = self.len();
+        let (row_i, row_j) = (self.row[i] * n, self.row[j] * n);
+        for p in 0..self.active {
+            let column = self.row[p];
+            self.gradient[p] += f64::from(self.matrix[row_i + column]) * delta_i
+                + f64::from(self.matrix[row_j + column]) * delta_j;
+        }
+        for (p, start) in [(i, row_i), (j, row_j)] {
+            let was_upper = self.bound[p] == Bound::Upper;
+            self.bound[p] = bound(self.alpha[p]);
+            let is_upper = self.bound[p] == Bound::Upper;
+            if was_upper != is_upper {
+                for q in 0..n {
+                    let k = f64::from(self.matrix[start + self.row[q]]);
+                    self.gradient_upper[q] += if is_upper { k } else { -k };
+                }
+            }
+        }
+    }
+
+    fn shrink(&mut self) {
+        let (mut up, mut down) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for p in 0..self.active {
+            if self.bound[p] != Bound::Upper {
+                up = up.max(-self.gradient[p]);
+            }
+            if self.bound[p] != Bound::Lower {
+                down = down.max(self.gradient[p]);
+            }
+        }
+        if !self.unshrunk && up + down <= self.tol * 10.0 {
+            self.unshrunk = true;
+            self.reconstruct();
+            self.active = self.len();
+        }
+        let settled = |this: &Solver, p: usize| match this.bound[p] {
+            Bound::Upper => -this.gradient[p] > up,
+            Bound::Lower => this.gradient[p] > down,
+            Bound::Free => false,
+        };
+        let mut p = 0;
+        while p < self.active {
+            if settled(self, p) {
+                self.active -= 1;
+                while self.active > p {
+                    if !settled(self, self.active) {
+                        self.swap(p, self.active);
+                        break;
+                    }
+                    self.active -= 1;
+                }
+            }
+            p += 1;
+        }
+    }
+
+    fn swap(&mut self, p: usize, q: usize) {
+        self.row.swap(p, q);
+        self.diagonal.swap(p, q);
+        self.alpha.swap(p, q);
+        self.bound.swap(p, q);
+        self.gradient.swap(p, q);
+        self.gradient_upper.swap(p, q);
+    }
+
+    /// Computes the gradient of the variables that were shrunk away.
+    fn reconstruct(&mut self) {
+        let (n, active) = (self.len(), self.active);
+        if active == n {
+            return;
+        }
+        self.gradient[active..].copy_from_slice(&self.gradient_upper[active..]);
+        let free = (0..active).filter(|p| self.bound[*p] == Bound::Free).count();
+        // Two ways to the same sums; libsvm takes the one that computes fewer kernel rows, which fixes the order of
+        // additions.
+        if free * n > 2 * active * (n - active) {
+            for p in active..n {
+                for q in 0..active {
+                    if self.bound[q] == Bound::Free {
+                        self.gradient[p] += self.alpha[q] * self.kernel(p, q);
+                    }
+                }
+            }
+        } else {
+            for q in 0..active {
+                if self.bound[q] == Bound::Free {
+                    for p in active..n {
+                        self.gradient[p] += self.alpha[q] * self.kernel(q, p);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The offset: mean gradient of the free variables, else the middle of what the bounds allow.
+    fn rho(&self) -> f64 {
+        let (mut upper, mut lower) = (f64::INFINITY, f64::NEG_INFINITY);
+        let (mut sum, mut free) = (0.0, 0u32);
+        for p in 0..self.active {
+            let g = self.gradient[p];
+            match self.bound[p] {
+                Bound::Upper => lower = lower.max(g),
+                Bound::Lower => upper = upper.min(g),
+                Bound::Free => {
+                    free += 1;
+                    sum += g;
+                }
+            }
+        }
+        if free > 0 { sum / f64::from(free) } else { (upper + lower) / 2.0 }
+    }
+}
