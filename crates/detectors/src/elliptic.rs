@@ -5,6 +5,7 @@ mod scatter;
 
 use faer::Mat;
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use crate::DetectorError;
@@ -25,7 +26,7 @@ const REWEIGHTING_TAIL: f64 = 0.025;
 /// Every random start depends on the seed and its own number only, so that results do not depend on the number of
 /// threads. With about as many columns as rows, or more, covariances are singular; see [`EllipticWarnings`] for what
 /// happens then.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EllipticEnvelope {
     /// The part of the training rows that [`EllipticEnvelopeModel::threshold`] declares anomalous, in (0, 0.5].
     pub contamination: f64,
@@ -36,7 +37,10 @@ pub struct EllipticEnvelope {
 impl Default for EllipticEnvelope {
     /// Contamination 0.1, and the smallest support.
     fn default() -> Self {
-        EllipticEnvelope { contamination: 0.1, support_fraction: None }
+        EllipticEnvelope {
+            contamination: 0.1,
+            support_fraction: None,
+        }
     }
 }
 
@@ -49,7 +53,7 @@ impl Default for EllipticEnvelope {
 /// scikit-learn, and of several the first is taken: the estimate is finite and reproducible, but no longer a minimum
 /// of anything. scikit-learn decides it by the sign of a determinant that is rounding error, so that there it is
 /// chance which of the singular subsets wins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EllipticWarnings {
     /// Candidate supports, random or improved, that were examined.
     pub candidates: usize,
@@ -72,21 +76,36 @@ impl EllipticEnvelope {
     pub fn fit(&self, rows: ArrayView2<'_, f64>, seed: u64) -> Result<EllipticEnvelopeModel, DetectorError> {
         let (n, p) = rows.dim();
         if !(self.contamination > 0.0 && self.contamination <= 0.5) {
-            return Err(parameter("contamination", self.contamination, "above 0 and at most 0.5"));
+            return Err(parameter(
+                "contamination",
+                self.contamination,
+                "above 0 and at most 0.5",
+            ));
         }
         if n == 0 || p == 0 {
-            return Err(DetectorError::Empty { what: "the training rows".into(), rows: n, columns: p });
+            return Err(DetectorError::Empty {
+                what: "the training rows".into(),
+                rows: n,
+                columns: p,
+            });
         }
         if n < 2 {
-            return Err(DetectorError::TooFewRows { detector: NAME, needed: 2, found: n });
+            return Err(DetectorError::TooFewRows {
+                detector: NAME,
+                needed: 2,
+                found: n,
+            });
         }
         check_finite(rows, "the training rows")?;
         let h = self.support_len(n, p)?;
         let data = Rows::new(rows);
 
         let mut warnings = EllipticWarnings::default();
-        let raw =
-            if p == 1 { shortest_half(&data, h)? } else { fast_mcd(&data, h, seed, &mut warnings)?.distances(&data)? };
+        let raw = if p == 1 {
+            shortest_half(&data, h)?
+        } else {
+            fast_mcd(&data, h, seed, &mut warnings)?.distances(&data)?
+        };
 
         let mut sorted = raw.clone();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -127,9 +146,17 @@ impl EllipticEnvelope {
         };
         let in_range = fraction > 0.0 && fraction <= 1.0;
         // Truncated, as scikit-learn does.
-        let h = if in_range { (fraction * n as f64) as usize } else { 0 };
+        let h = if in_range {
+            (fraction * n as f64) as usize
+        } else {
+            0
+        };
         if h == 0 {
-            return Err(parameter("support_fraction", fraction, "above 0, at most 1, and at least one row"));
+            return Err(parameter(
+                "support_fraction",
+                fraction,
+                "above 0, at most 1, and at least one row",
+            ));
         }
         Ok(h.min(n))
     }
@@ -156,14 +183,22 @@ impl EllipticEnvelopeModel {
     pub fn score(&self, rows: ArrayView2<'_, f64>) -> Result<Vec<f64>, DetectorError> {
         if rows.ncols() != self.location.len() {
             let what = "columns of the rows to score".to_owned();
-            return Err(DetectorError::Shape { what, found: rows.ncols(), expected: self.location.len() });
+            return Err(DetectorError::Shape {
+                what,
+                found: rows.ncols(),
+                expected: self.location.len(),
+            });
         }
         check_finite(rows, "the rows to score")?;
         let scores = self.whitening.squared_distances(&Rows::new(rows), &self.location);
         if scores.iter().all(|s| s.is_finite()) {
             return Ok(scores);
         }
-        Err(DetectorError::Overflow { detector: NAME, what: "a distance", hint: "scale the rows down" })
+        Err(DetectorError::Overflow {
+            detector: NAME,
+            what: "a distance",
+            hint: "scale the rows down",
+        })
     }
 
     /// The robust location, p values.
@@ -214,34 +249,30 @@ impl EllipticEnvelopeModel {
     }
 }
 
-/// Distances from the exact estimate in one column: the mean of the shortest intervals of h + 1 rows.
+/// Squared distances in one column, where the estimate is exact: the middle of the shortest intervals that hold
+/// h + 1 rows, and the variance of the h rows nearest to it.
 fn shortest_half(data: &Rows, h: usize) -> Result<Vec<f64>, DetectorError> {
     let n = data.len();
+    if h >= n {
+        return Candidate::simple((0..n).collect()).distances(data);
+    }
     let column: Vec<f64> = (0..n).map(|i| data.row(i)[0]).collect();
-    let support: Vec<usize> = if h < n {
-        let mut sorted = column.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let widths: Vec<f64> = (0..n - h).map(|i| sorted[h + i] - sorted[i]).collect();
-        let shortest = widths.iter().copied().fold(f64::INFINITY, f64::min);
-        let middles: Vec<f64> = (0..n - h)
-            .filter(|i| widths[*i] == shortest)
-            .map(|i| 0.5 * (sorted[h + i] + sorted[i]))
-            .collect();
-        let location = middles.iter().sum::<f64>() / middles.len() as f64;
-        let distances: Vec<f64> = column.iter().map(|x| (x - location).abs()).collect();
-        let support = mcd::smallest(&distances, h);
-        let estimate = Estimate::of(data, &support)?;
-        let variance = estimate.variance(0);
-        return Ok(if variance > 0.0 {
-            distances.iter().map(|d| d * d / variance).collect()
-        } else {
-            vec![0.0; n]
-        });
-    } else {
-        (0..n).collect()
-    };
-    let candidate = Candidate::simple(support);
-    candidate.distances(data)
+    let mut sorted = column.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let widths: Vec<f64> = (0..n - h).map(|i| sorted[h + i] - sorted[i]).collect();
+    let shortest = widths.iter().copied().fold(f64::INFINITY, f64::min);
+    let middles: Vec<f64> = (0..n - h)
+        .filter(|i| widths[*i] == shortest)
+        .map(|i| 0.5 * (sorted[h + i] + sorted[i]))
+        .collect();
+    let location = middles.iter().sum::<f64>() / middles.len() as f64;
+    let offsets: Vec<f64> = column.iter().map(|x| (x - location).abs()).collect();
+    let variance = Estimate::of(data, &mcd::smallest(&offsets, h))?.variance(0);
+    // The pseudo-inverse of no variance is 0.
+    Ok(offsets
+        .iter()
+        .map(|o| if variance > 0.0 { o * o / variance } else { 0.0 })
+        .collect())
 }
 
 /// The value that a chi-squared variable of p degrees of freedom exceeds with probability `tail`.
@@ -253,7 +284,11 @@ fn chi_squared_above(p: usize, tail: f64) -> Result<f64, DetectorError> {
 
 fn median(sorted: &[f64]) -> f64 {
     let n = sorted.len();
-    if n % 2 == 1 { sorted[n / 2] } else { 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]) }
+    if n % 2 == 1 {
+        sorted[n / 2]
+    } else {
+        0.5 * (sorted[n / 2 - 1] + sorted[n / 2])
+    }
 }
 
 /// numpy's linear percentile, at `fraction`, of the negatives of ascending values.
@@ -263,18 +298,29 @@ fn percentile_descending(ascending: &[f64], fraction: f64) -> f64 {
     let below = (position.floor() as usize).min(last);
     let (a, b) = (-ascending[last - below], -ascending[last - (below + 1).min(last)]);
     let t = position - below as f64;
-    if t < 0.5 { a + (b - a) * t } else { b - (b - a) * (1.0 - t) }
+    if t < 0.5 {
+        a + (b - a) * t
+    } else {
+        b - (b - a) * (1.0 - t)
+    }
 }
 
 fn parameter(name: &'static str, value: f64, expected: &'static str) -> DetectorError {
-    DetectorError::Parameter { name, value: value.to_string(), expected }
+    DetectorError::Parameter {
+        name,
+        value: value.to_string(),
+        expected,
+    }
 }
 
 fn check_finite(rows: ArrayView2<'_, f64>, what: &str) -> Result<(), DetectorError> {
     match rows.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        Some(((row, column), value)) => {
-            Err(DetectorError::NotFinite { what: what.to_owned(), row, column, value: *value })
-        }
+        Some(((row, column), value)) => Err(DetectorError::NotFinite {
+            what: what.to_owned(),
+            row,
+            column,
+            value: *value,
+        }),
         None => Ok(()),
     }
 }

@@ -1,247 +1,494 @@
-//! Isolation forest (Liu, Ting and Zhou, 2008), on the rows themselves.
+//! Isolation forest (Liu, Ting and Zhou, 2008) over rows of `f32`, for very many columns.
 
-use ndarray::{ArrayView1, ArrayView2};
-use rand::seq::index;
-use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+
+use ndarray::{ArrayView2, CowArray, Ix2};
+use rand::{RngExt, SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorError;
 
-/// A column whose values in a node differ by no more than this is constant there, as in scikit-learn.
+/// A column whose range in a node is not larger than this is constant there, as in scikit-learn.
 const CONSTANT: f32 = 1e-7;
-/// Columns drawn for a node before all are looked through.
-const DRAWS: usize = 32;
+/// The feature of a leaf.
+const LEAF: u32 = u32::MAX;
+/// Columns looked at by a row's fingerprint.
+const FINGERPRINT: usize = 64;
+/// Columns that an exact search for non-constant columns takes at a time.
+const PANEL: usize = 4096;
 
-/// Parameters of an isolation forest; the score is minus scikit-learn's `score_samples`.
+/// An isolation forest: how many trees, each grown on how many rows.
+///
+/// Trees split at a uniformly drawn threshold of a uniformly drawn column, among those that are not constant in
+/// the node (range above 1e-7), down to single rows, equal rows, or depth ceil(log2(max_samples)). Rows that are
+/// isolated early are anomalous.
+///
+/// A tree depends on the rows, the seed and its own index only, so that a forest of 10 is the first 10 trees of a
+/// forest of 1000 with the same seed: see [`IsolationForestModel::score_sizes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationForest {
     /// Number of trees, at least 1.
     pub n_estimators: usize,
-    /// Rows drawn for each tree, without replacement; all, if there are fewer. At least 1.
+    /// Rows drawn for each tree, without replacement, at least 1; all rows if there are fewer.
     pub max_samples: usize,
 }
 
 impl Default for IsolationForest {
-    /// scikit-learn's: 100 trees of 256 rows.
-    fn default() -> IsolationForest {
-        IsolationForest { n_estimators: 100, max_samples: 256 }
+    /// 100 trees of 256 rows.
+    fn default() -> Self {
+        IsolationForest {
+            n_estimators: 100,
+            max_samples: 256,
+        }
     }
 }
 
 impl IsolationForest {
-    /// Grows the forest on `rows` (n x d). A tree depends on the rows, `seed` and its own number alone, so a smaller
-    /// forest of the same seed is the first trees of a larger one.
+    /// Grows the trees on `rows`, n x d.
     ///
     /// # Errors
-    /// If there are no rows or columns, if a value is not finite, or if a parameter is 0.
+    /// If there is no row or no column, a value is not finite, or a parameter is 0.
     pub fn fit(&self, rows: ArrayView2<'_, f32>, seed: u64) -> Result<IsolationForestModel, DetectorError> {
         self.fit_groups(&[rows], seed)
     }
 
-    /// As [`IsolationForest::fit`], on rows that lie in consecutive groups.
+    /// Grows the trees on the rows of consecutive `groups`, each n_i x d, as if they were one matrix, but without
+    /// copying them together. (A group whose rows are not contiguous in memory is copied.)
     ///
     /// # Errors
-    /// As [`IsolationForest::fit`], and if column counts differ.
+    /// If there is no row or no column, column counts differ, a value is not finite, or a parameter is 0.
     pub fn fit_groups(
         &self,
         groups: &[ArrayView2<'_, f32>],
         seed: u64,
     ) -> Result<IsolationForestModel, DetectorError> {
-        for (name, value) in [("n_estimators", self.n_estimators), ("max_samples", self.max_samples)] {
+        for (name, value) in [
+            ("n_estimators", self.n_estimators),
+            ("max_samples", self.max_samples),
+        ] {
             if value == 0 {
-                return Err(DetectorError::Parameter { name, value: "0".into(), expected: "at least 1" });
+                return Err(DetectorError::Parameter {
+                    name,
+                    value: "0".into(),
+                    expected: "at least 1",
+                });
             }
         }
-        let d = groups.first().map_or(0, |g| g.ncols());
-        let rows: Vec<ArrayView1<'_, f32>> = groups.iter().flat_map(|g| g.outer_iter()).collect();
-        if rows.is_empty() || d == 0 {
+        let total: usize = groups.iter().map(ArrayView2::nrows).sum();
+        let columns = groups.first().map_or(0, ArrayView2::ncols);
+        if total == 0 || columns == 0 {
             let what = "the training rows".to_owned();
-            return Err(DetectorError::Empty { what, rows: rows.len(), columns: d });
+            return Err(DetectorError::Empty {
+                what,
+                rows: total,
+                columns,
+            });
         }
-        check("the training rows", &rows, d)?;
-        let max_samples = self.max_samples.min(rows.len());
+        if columns >= LEAF as usize || total >= LEAF as usize {
+            let value = format!("{total} x {columns}");
+            return Err(DetectorError::Parameter {
+                name: "training rows",
+                value,
+                expected: "below 2^32",
+            });
+        }
+        let groups: Vec<CowArray<'_, f32, Ix2>> = groups.iter().map(|g| g.as_standard_layout()).collect();
+        let mut rows: Vec<&[f32]> = Vec::with_capacity(total);
+        for (i, group) in groups.iter().enumerate() {
+            rows.extend(checked_rows(group, columns, || {
+                format!("group {i} of the training rows")
+            })?);
+        }
+        let max_samples = self.max_samples.min(total);
+        let grower = Grower {
+            twins: twins(&rows),
+            rows,
+            columns,
+            max_samples,
+            depth_limit: depth_limit(max_samples),
+            // An exact search reads columns in sequence, which is some hundred times faster than drawing them.
+            draws: 32.max(columns / 256),
+        };
         let trees = (0..self.n_estimators)
             .into_par_iter()
-            .map(|tree| {
-                let mut random = ChaCha8Rng::seed_from_u64(seed);
-                random.set_stream(tree as u64);
-                grow(&rows, d, max_samples, &mut random)
-            })
+            .map(|tree| grower.tree(seed, tree as u64))
             .collect();
-        Ok(IsolationForestModel { trees, max_samples, d })
+        Ok(IsolationForestModel {
+            trees,
+            columns,
+            normalizer: average_path_length(max_samples),
+        })
     }
-}
-
-fn check(what: &str, rows: &[ArrayView1<'_, f32>], d: usize) -> Result<(), DetectorError> {
-    if let Some(row) = rows.iter().find(|r| r.len() != d) {
-        return Err(DetectorError::Shape { what: format!("columns of {what}"), found: row.len(), expected: d });
-    }
-    let bad = rows
-        .par_iter()
-        .enumerate()
-        .find_map_first(|(r, row)| row.iter().position(|v| !v.is_finite()).map(|c| (r, c)));
-    match bad {
-        Some((row, column)) => Err(DetectorError::NotFinite {
-            what: what.to_owned(),
-            row,
-            column,
-            value: f64::from(rows[row][column]),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// A node: a split, or, with `left` 0, a leaf. The right child follows the left one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Node {
-    feature: u32,
-    left: u32,
-    /// Threshold of a split (left if `<=`); path length of a leaf.
-    value: f64,
-}
-
-/// Mean path length of an unsuccessful search in a binary tree of n rows.
-fn mean_path_length(n: usize) -> f64 {
-    const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
-    match n {
-        0 | 1 => 0.0,
-        2 => 1.0,
-        n => {
-            let n = n as f64;
-            2.0 * ((n - 1.0).ln() + EULER_GAMMA) - 2.0 * (n - 1.0) / n
-        }
-    }
-}
-
-fn grow(rows: &[ArrayView1<'_, f32>], d: usize, max_samples: usize, random: &mut ChaCha8Rng) -> Vec<Node> {
-    let mut sample: Vec<usize> = index::sample(random, rows.len(), max_samples).into_vec();
-    let max_depth = (max_samples.max(2) as f64).log2().ceil() as usize;
-    let leaf = |depth: usize, n: usize| Node { feature: 0, left: 0, value: depth as f64 + mean_path_length(n) };
-    let mut nodes = vec![leaf(0, max_samples)];
-    // (node, its part of the sample, depth)
-    let mut todo = vec![(0, 0..max_samples, 0)];
-    while let Some((node, part, depth)) = todo.pop() {
-        let members = &mut sample[part.clone()];
-        nodes[node] = leaf(depth, members.len());
-        if depth >= max_depth || members.len() < 2 {
-            continue;
-        }
-        let Some((feature, low, high)) = draw_feature(rows, members, d, random) else { continue };
-        let (low, high) = (f64::from(low), f64::from(high));
-        let mut threshold = low + (high - low) * random.random::<f64>();
-        if threshold >= high {
-            threshold = low;
-        }
-        let mut split = 0;
-        for i in 0..members.len() {
-            if f64::from(rows[members[i]][feature]) <= threshold {
-                members.swap(i, split);
-                split += 1;
-            }
-        }
-        let left = nodes.len();
-        nodes[node] = Node { feature: feature as u32, left: left as u32, value: threshold };
-        nodes.extend([leaf(0, 0); 2]);
-        todo.push((left + 1, part.start + split..part.end, depth + 1));
-        todo.push((left, part.start..part.start + split, depth + 1));
-    }
-    nodes
-}
-
-/// A column drawn uniformly among those that are not constant in the node, with its range; `None` if all are.
-fn draw_feature(
-    rows: &[ArrayView1<'_, f32>],
-    members: &[usize],
-    d: usize,
-    random: &mut ChaCha8Rng,
-) -> Option<(usize, f32, f32)> {
-    let range = |feature: usize| {
-        let values = members.iter().map(|m| rows[*m][feature]);
-        let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        (high > low + CONSTANT).then_some((feature, low, high))
-    };
-    for _ in 0..DRAWS {
-        if let Some(found) = range(random.random_range(0..d)) {
-            return Some(found);
-        }
-    }
-    // Drawing again until one fits is uniform too, but might never end.
-    let fit: Vec<_> = (0..d).filter_map(range).collect();
-    (!fit.is_empty()).then(|| fit[random.random_range(0..fit.len())])
 }
 
 /// A grown isolation forest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IsolationForestModel {
-    trees: Vec<Vec<Node>>,
-    max_samples: usize,
-    d: usize,
+    trees: Vec<Tree>,
+    columns: usize,
+    /// c(max_samples)
+    normalizer: f64,
 }
 
 impl IsolationForestModel {
-    /// The score that scikit-learn's offset of -0.5 stands for: rows above it are outliers.
-    pub const THRESHOLD: f64 = 0.5;
-
-    /// Scores of `rows` (m x d): `2^(-mean path length / c(max_samples))`, in (0, 1].
-    ///
-    /// # Errors
-    /// If the column count is another one, or a value is not finite.
-    pub fn score(&self, rows: ArrayView2<'_, f32>) -> Result<Vec<f64>, DetectorError> {
-        Ok(self.score_sizes(rows, &[self.trees.len()])?.remove(0))
+    /// Number of trees.
+    pub fn n_estimators(&self) -> usize {
+        self.trees.len()
     }
 
-    /// Scores of `rows` by the first `size` trees, for each size.
+    /// Rows with a score above 0.5 are anomalous by the paper's convention (scikit-learn's offset -0.5).
+    pub fn threshold(&self) -> f64 {
+        0.5
+    }
+
+    /// Scores of m `rows`, m x d: `2^(-mean path length / c(max_samples))`, in (0, 1], higher = more anomalous.
     ///
     /// # Errors
-    /// As [`IsolationForestModel::score`], and if a size is 0 or more than there are trees.
+    /// If the number of columns is not the training rows', or a value is not finite.
+    pub fn score(&self, rows: ArrayView2<'_, f32>) -> Result<Vec<f64>, DetectorError> {
+        let mut scores = self.score_sizes(rows, &[self.trees.len()])?;
+        Ok(scores.pop().unwrap_or_default())
+    }
+
+    /// Scores of m `rows` by forests of several `sizes`: one list of m scores for each size. The forest of size s
+    /// is the first s trees, so that one pass over the trees serves all.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score), or if a size is 0 or more than the number of trees.
     pub fn score_sizes(
         &self,
         rows: ArrayView2<'_, f32>,
         sizes: &[usize],
     ) -> Result<Vec<Vec<f64>>, DetectorError> {
-        if let Some(&size) = sizes.iter().find(|s| **s == 0 || **s > self.trees.len()) {
-            return Err(DetectorError::Shape {
-                what: "trees to score with".into(),
-                found: size,
-                expected: self.trees.len(),
+        if let Some(size) = sizes.iter().find(|s| **s == 0 || **s > self.trees.len()) {
+            return Err(DetectorError::Parameter {
+                name: "forest size",
+                value: size.to_string(),
+                expected: "at least 1 and at most the number of trees grown",
             });
         }
-        let rows: Vec<_> = rows.outer_iter().collect();
-        check("the query", &rows, self.d)?;
-        let normal = mean_path_length(self.max_samples);
+        let rows = rows.as_standard_layout();
+        let rows = checked_rows(&rows, self.columns, || "the rows to score".to_owned())?;
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        order.sort_by_key(|i| sizes[*i]);
         let by_row: Vec<Vec<f64>> = rows
             .par_iter()
             .map(|row| {
-                let mut sum = 0.0;
-                let sums: Vec<f64> = self
-                    .trees
-                    .iter()
-                    .map(|tree| {
-                        sum += path_length(tree, row);
-                        sum
-                    })
-                    .collect();
-                let score = |size: usize| match normal {
-                    // A tree of one row tells nothing.
-                    0.0 => 0.5,
-                    normal => (-sums[size - 1] / (size as f64 * normal)).exp2(),
-                };
-                sizes.iter().map(|s| score(*s)).collect()
+                let mut scores = vec![0.0; sizes.len()];
+                let (mut sum, mut grown) = (0.0, 0);
+                for &i in &order {
+                    for tree in &self.trees[grown..sizes[i]] {
+                        sum += tree.path_length(row);
+                    }
+                    grown = sizes[i];
+                    let denominator = grown as f64 * self.normalizer;
+                    // Trees of one row have c = 0: scikit-learn takes the ratio as 1.
+                    let ratio = if denominator == 0.0 {
+                        1.0
+                    } else {
+                        sum / denominator
+                    };
+                    scores[i] = (-ratio).exp2();
+                }
+                scores
             })
             .collect();
-        Ok((0..sizes.len()).map(|s| by_row.iter().map(|row| row[s]).collect()).collect())
+        Ok((0..sizes.len())
+            .map(|i| by_row.iter().map(|scores| scores[i]).collect())
+            .collect())
     }
 }
 
-fn path_length(tree: &[Node], row: &ArrayView1<'_, f32>) -> f64 {
-    let mut node = tree[0];
-    while node.left != 0 {
-        let right = u32::from(f64::from(row[node.feature as usize]) > node.value);
-        node = tree[(node.left + right) as usize];
+/// c(n): the mean path length of an unsuccessful search in a binary search tree of n keys (Liu et al., eq. 1).
+pub(crate) fn average_path_length(n: usize) -> f64 {
+    match n {
+        0 | 1 => 0.0,
+        2 => 1.0,
+        _ => {
+            const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
+            let m = n as f64 - 1.0;
+            2.0 * (m.ln() + EULER_GAMMA) - 2.0 * m / n as f64
+        }
     }
-    node.value
+}
+
+/// ceil(log2(max(n, 2)))
+fn depth_limit(n: usize) -> u32 {
+    usize::BITS - (n.max(2) - 1).leading_zeros()
+}
+
+/// The rows of a matrix in standard layout, if they have the right width and are finite.
+fn checked_rows<'a>(
+    matrix: &'a CowArray<'_, f32, Ix2>,
+    columns: usize,
+    what: impl Fn() -> String,
+) -> Result<Vec<&'a [f32]>, DetectorError> {
+    if matrix.ncols() != columns {
+        let what = format!("columns of {}", what());
+        return Err(DetectorError::Shape {
+            what,
+            found: matrix.ncols(),
+            expected: columns,
+        });
+    }
+    let values = matrix.as_slice().unwrap_or_default();
+    let rows: Vec<&[f32]> = values.chunks_exact(columns).collect();
+    let bad = rows.par_iter().position_first(|row| !all_finite(row));
+    if let Some(row) = bad {
+        let column = rows[row].iter().position(|v| !v.is_finite()).unwrap_or_default();
+        let value = f64::from(rows[row][column]);
+        return Err(DetectorError::NotFinite {
+            what: what(),
+            row,
+            column,
+            value,
+        });
+    }
+    Ok(rows)
+}
+
+/// Whether all values are finite, in a form that the compiler vectorises.
+fn all_finite(row: &[f32]) -> bool {
+    let largest = row
+        .iter()
+        .fold(0, |largest: u32, v| largest.max(v.to_bits() & 0x7fff_ffff));
+    largest < f32::INFINITY.to_bits()
+}
+
+/// For each row, the index of the first equal row.
+///
+/// Nodes of equal rows are leaves; to know that without reading all their columns matters where there are many
+/// duplicates and many columns. A pair that is overlooked costs time only.
+fn twins(rows: &[&[f32]]) -> Vec<u32> {
+    let mut seen: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
+    let mut twins = Vec::with_capacity(rows.len());
+    for (i, row) in rows.iter().enumerate() {
+        let step = row.len().div_ceil(FINGERPRINT).max(1);
+        let fingerprint = row.iter().step_by(step).map(|v| v.to_bits()).collect();
+        let others = seen.entry(fingerprint).or_default();
+        let twin = others
+            .iter()
+            .take(8)
+            .find(|o| rows[**o as usize] == *row)
+            .copied();
+        if twin.is_none() {
+            others.push(i as u32);
+        }
+        twins.push(twin.unwrap_or(i as u32));
+    }
+    twins
+}
+
+/// A node: all that a step down the tree reads is in 12 consecutive bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Node {
+    /// Column to compare, or `LEAF`.
+    feature: u32,
+    /// Rows not above it go left.
+    threshold: f32,
+    /// The left child, which the right one follows; in a leaf, the index of its path length.
+    child: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Tree {
+    nodes: Vec<Node>,
+    /// Depth + c(rows) of each leaf.
+    path_lengths: Vec<f64>,
+}
+
+impl Tree {
+    fn path_length(&self, row: &[f32]) -> f64 {
+        let mut node = self.nodes[0];
+        while node.feature != LEAF {
+            let right = row[node.feature as usize] > node.threshold;
+            node = self.nodes[node.child as usize + usize::from(right)];
+        }
+        self.path_lengths[node.child as usize]
+    }
+}
+
+struct Grower<'a> {
+    rows: Vec<&'a [f32]>,
+    twins: Vec<u32>,
+    columns: usize,
+    max_samples: usize,
+    depth_limit: u32,
+    /// Columns drawn in vain before the exact search.
+    draws: usize,
+}
+
+/// A node to be grown: the members `start..end` of the tree's rows.
+struct Task {
+    node: usize,
+    start: usize,
+    end: usize,
+    depth: u32,
+}
+
+impl Grower<'_> {
+    fn tree(&self, seed: u64, tree: u64) -> Tree {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(tree);
+        let mut members: Vec<u32> = index::sample(&mut rng, self.rows.len(), self.max_samples)
+            .iter()
+            .map(|i| i as u32)
+            .collect();
+        let mut values = vec![0.0f32; members.len()];
+        let leaf = Node {
+            feature: LEAF,
+            threshold: 0.0,
+            child: 0,
+        };
+        let mut tree = Tree {
+            nodes: vec![leaf],
+            path_lengths: vec![],
+        };
+        let mut tasks = vec![Task {
+            node: 0,
+            start: 0,
+            end: members.len(),
+            depth: 0,
+        }];
+        while let Some(Task {
+            node,
+            start,
+            end,
+            depth,
+        }) = tasks.pop()
+        {
+            let (members, values) = (&mut members[start..end], &mut values[start..end]);
+            let split = if depth >= self.depth_limit {
+                None
+            } else {
+                self.split(members, values, &mut rng)
+            };
+            let Some((feature, threshold)) = split else {
+                tree.nodes[node].child = tree.path_lengths.len() as u32;
+                tree.path_lengths
+                    .push(f64::from(depth) + average_path_length(end - start));
+                continue;
+            };
+            let middle = start + partition(members, values, threshold);
+            let left = tree.nodes.len();
+            tree.nodes[node] = Node {
+                feature,
+                threshold,
+                child: left as u32,
+            };
+            tree.nodes.extend([leaf, leaf]);
+            let depth = depth + 1;
+            tasks.push(Task {
+                node: left + 1,
+                start: middle,
+                end,
+                depth,
+            });
+            tasks.push(Task {
+                node: left,
+                start,
+                end: middle,
+                depth,
+            });
+        }
+        tree
+    }
+
+    /// Draws a column that is not constant among `members`, and a threshold; `None` if all are constant. Leaves the
+    /// column's values in `values`.
+    fn split(&self, members: &[u32], values: &mut [f32], rng: &mut ChaCha8Rng) -> Option<(u32, f32)> {
+        let twin = |member: &u32| self.twins[*member as usize];
+        let first = members.first().map(twin)?;
+        if members.iter().all(|m| twin(m) == first) {
+            return None;
+        }
+        for _ in 0..self.draws {
+            let feature = rng.random_range(0..self.columns as u32);
+            if let Some((min, max)) = self.range(feature, members, values) {
+                return Some((feature, threshold(min, max, rng)));
+            }
+        }
+        // Each draw above was uniform among the non-constant columns, given that it was one; so is this one.
+        let candidates = self.varying(members);
+        if candidates.is_empty() {
+            return None;
+        }
+        let feature = candidates[rng.random_range(0..candidates.len() as u32) as usize];
+        let (min, max) = self.range(feature, members, values)?;
+        Some((feature, threshold(min, max, rng)))
+    }
+
+    /// Gathers a column, and gives its range unless it is constant.
+    fn range(&self, feature: u32, members: &[u32], values: &mut [f32]) -> Option<(f32, f32)> {
+        for (value, member) in values.iter_mut().zip(members) {
+            *value = self.rows[*member as usize][feature as usize];
+        }
+        let (mut min, mut max) = (f32::INFINITY, f32::NEG_INFINITY);
+        for value in values.iter() {
+            min = min.min(*value);
+            max = max.max(*value);
+        }
+        varies(min, max).then_some((min, max))
+    }
+
+    /// All columns that are not constant among `members`.
+    fn varying(&self, members: &[u32]) -> Vec<u32> {
+        let mut found = vec![];
+        let (mut min, mut max) = ([0.0f32; PANEL], [0.0f32; PANEL]);
+        for from in (0..self.columns).step_by(PANEL) {
+            let width = PANEL.min(self.columns - from);
+            let (min, max) = (&mut min[..width], &mut max[..width]);
+            min.fill(f32::INFINITY);
+            max.fill(f32::NEG_INFINITY);
+            for member in members {
+                let row = &self.rows[*member as usize][from..from + width];
+                for ((min, max), value) in min.iter_mut().zip(max.iter_mut()).zip(row) {
+                    *min = min.min(*value);
+                    *max = max.max(*value);
+                }
+            }
+            let columns = min.iter().zip(max.iter()).enumerate();
+            found.extend(
+                columns
+                    .filter(|(_, (a, b))| varies(**a, **b))
+                    .map(|(c, _)| (from + c) as u32),
+            );
+        }
+        found
+    }
+}
+
+fn varies(min: f32, max: f32) -> bool {
+    max > min + CONSTANT
+}
+
+/// Uniform in [min, max], but never max, so that both children have rows.
+fn threshold(min: f32, max: f32, rng: &mut ChaCha8Rng) -> f32 {
+    let (low, high) = (f64::from(min), f64::from(max));
+    let exact = low + (high - low) * rng.random::<f64>();
+    // The largest f32 not above `exact` parts f32 values exactly as `exact` does.
+    let mut rounded = exact as f32;
+    if f64::from(rounded) > exact {
+        rounded = rounded.next_down();
+    }
+    if rounded >= max { min } else { rounded }
+}
+
+/// Moves members whose value is not above the threshold to the front, and returns how many they are.
+fn partition(members: &mut [u32], values: &mut [f32], threshold: f32) -> usize {
+    let (mut from, mut to) = (0, members.len());
+    while from < to {
+        if values[from] <= threshold {
+            from += 1;
+        } else {
+            to -= 1;
+            members.swap(from, to);
+            values.swap(from, to);
+        }
+    }
+    from
 }
 
 #[cfg(test)]
@@ -250,34 +497,98 @@ mod tests {
     use ndarray::array;
 
     #[test]
-    fn mean_path_lengths_are_the_closed_form() {
-        assert_eq!([0, 1, 2].map(mean_path_length), [0.0, 0.0, 1.0]);
-        // 2 H(n-1) - 2 (n-1)/n, with the harmonic number approximated as in the paper.
-        assert!((mean_path_length(256) - 10.244770920119917).abs() < 1e-12);
+    fn average_path_length_follows_the_paper() {
+        assert_eq!([0, 1, 2].map(average_path_length), [0.0, 0.0, 1.0]);
+        // scikit-learn's own test values
+        assert!((average_path_length(5) - 2.327_020_052_042_847_7).abs() < 1e-12);
+        assert!((average_path_length(999) - 12.469_734_413_789_35).abs() < 1e-10);
     }
 
     #[test]
-    fn paths_of_a_given_tree() {
-        // x0 <= 1 -> leaf of 3 rows at depth 1; else x1 <= 2 -> leaf of 1 row at depth 2; else of 2 rows.
-        let split = |feature, left, value| Node { feature, left, value };
-        let leaf = |depth: f64, n| Node { feature: 0, left: 0, value: depth + mean_path_length(n) };
-        let tree = vec![split(0, 1, 1.0), leaf(1.0, 3), split(1, 3, 2.0), leaf(2.0, 1), leaf(2.0, 2)];
-        let model = IsolationForestModel { trees: vec![tree], max_samples: 6, d: 2 };
-        let rows = array![[1.0f32, 9.0], [1.5, 2.0], [1.5, 2.5]];
-        let expected = [1.0 + mean_path_length(3), 2.0, 3.0].map(|p: f64| (-p / mean_path_length(6)).exp2());
-        assert_eq!(model.score(rows.view()).unwrap(), expected);
+    fn depth_limit_is_the_rounded_up_logarithm() {
+        let limits: Vec<u32> = [1, 2, 3, 4, 5, 8, 9, 255, 256, 257].map(depth_limit).to_vec();
+        assert_eq!(limits, [1, 1, 2, 2, 3, 3, 4, 8, 8, 9]);
     }
 
     #[test]
-    fn every_row_of_a_sample_reaches_a_leaf_of_its_size() {
-        let rows = ndarray::Array2::from_shape_fn((40, 3), |(i, j)| ((i * 37 + j * 11) % 41) as f32);
-        let views: Vec<_> = rows.outer_iter().collect();
-        let mut random = ChaCha8Rng::seed_from_u64(5);
-        let tree = grow(&views, 3, 40, &mut random);
-        let depth_limit = 6.0;
-        for row in &views {
-            let length = path_length(&tree, row);
-            assert!((1.0..=depth_limit + mean_path_length(40)).contains(&length));
+    fn a_given_forest_scores_by_the_closed_form() {
+        let inner = |feature, threshold, child| Node {
+            feature,
+            threshold,
+            child,
+        };
+        let leaf = |child| inner(LEAF, 0.0, child);
+        // x0 <= 1 ? leaf of 5 : (x1 <= -2 ? leaf of 1 : leaf of 2), and a stump
+        let (c5, c8) = (average_path_length(5), average_path_length(8));
+        let first = Tree {
+            nodes: vec![inner(0, 1.0, 1), leaf(0), inner(1, -2.0, 3), leaf(1), leaf(2)],
+            path_lengths: vec![1.0 + c5, 2.0, 3.0],
+        };
+        let second = Tree {
+            nodes: vec![inner(1, 0.0, 1), leaf(0), leaf(1)],
+            path_lengths: vec![1.0, 1.0 + c5],
+        };
+        let model = IsolationForestModel {
+            trees: vec![first, second],
+            columns: 2,
+            normalizer: c8,
+        };
+        let rows = array![[1.0f32, 5.0], [1.5, -2.0], [1.5, -1.9]];
+        let scores = model.score_sizes(rows.view(), &[2, 1]).unwrap();
+        let expected = |lengths: [f64; 3], trees: f64| lengths.map(|l| (-l / (trees * c8)).exp2());
+        assert_eq!(scores[0], expected([2.0 + 2.0 * c5, 3.0, 4.0], 2.0));
+        assert_eq!(scores[1], expected([1.0 + c5, 2.0, 3.0], 1.0));
+    }
+
+    #[test]
+    fn thresholds_part_the_range() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (min, max) in [
+            (1.0f32, 1.0 + 2.0 * f32::EPSILON),
+            (-3.0, 4.0),
+            (f32::MIN, f32::MAX),
+            (0.0, 1e-6),
+        ] {
+            for _ in 0..1000 {
+                let t = threshold(min, max, &mut rng);
+                assert!(min <= t && t < max, "{min} <= {t} < {max}");
+            }
         }
+    }
+
+    #[test]
+    fn the_exact_search_finds_what_draws_would() {
+        let columns = 3 * PANEL + 7;
+        let varying = [0, PANEL - 1, PANEL, columns - 1];
+        let mut other = vec![1.0f32; columns];
+        for c in varying {
+            other[c] = 2.0;
+        }
+        // Constant by definition: the smallest step above 1, and above it 1e-7.
+        other[5] = 1.0 + f32::EPSILON / 2.0;
+        let base = vec![1.0f32; columns];
+        let rows: Vec<&[f32]> = vec![&base, &other];
+        let grower = Grower {
+            twins: twins(&rows),
+            rows,
+            columns,
+            max_samples: 2,
+            depth_limit: 1,
+            draws: 0,
+        };
+        assert_eq!(grower.varying(&[0, 1]), varying.map(|c| c as u32));
+        let mut counts = BTreeMap::new();
+        for tree in 0..4000 {
+            *counts.entry(grower.tree(3, tree).nodes[0].feature).or_insert(0) += 1;
+        }
+        assert_eq!(
+            counts.keys().copied().collect::<Vec<_>>(),
+            varying.map(|c| c as u32)
+        );
+        // Binomial(4000, 1/4) has standard deviation 27.
+        assert!(
+            counts.values().all(|n| (*n - 1000i32).abs() < 5 * 27),
+            "{counts:?}"
+        );
     }
 }

@@ -1,106 +1,190 @@
-//! Exact principal components from inner products: for many columns, n x n numbers say as much as n x d.
+//! Exact principal components from inner products: for rows with far more columns than there are rows.
 
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par, Side};
-use ndarray::{Array2, ArrayView2, Axis};
+use faer::{Accum, Mat, MatRef, Par};
+use ndarray::{Array2, ArrayView2};
 
 use crate::{DetectorError, ProductsView};
 
-/// Principal components of training rows. Components are in order of falling variance; their signs make the largest
-/// training score of each positive.
+/// Principal components of n training rows of d columns, fitted on their inner products.
 ///
-/// A component whose variance is nothing but rounding (below n epsilon times the largest) has all scores 0: dividing by
-/// its variance would make noise the loudest of all. scikit-learn keeps such noise; one arises whenever there are as
-/// many components as rows, since centred rows span one dimension less.
+/// The scores of all components come from the eigenvectors of the n x n matrix of products about the training mean
+/// (the "dual" of the d x d covariance), and are exact: no component is dropped, no random projection used.
+///
+/// There are min(n, d) components. As the training mean is taken out, at most n - 1 of them vary; a component whose
+/// eigenvalue is at most n eps times the largest is *null*: it is kept, so that counts are as expected, but its
+/// variance and all its scores, of training and query rows, are exactly 0. To divide by the square root of such an
+/// eigenvalue would blow rounding errors up to the size of real scores.
+///
+/// Signs are fixed: the entry of largest magnitude of each eigenvector (the training row that scores highest in
+/// magnitude on that component) is positive.
 #[derive(Clone, Debug)]
 pub struct Pca {
-    /// Mean over the training rows of each row of their centred products.
+    /// Means of the rows of the n x n products.
     row_means: Vec<f64>,
-    mean: f64,
-    /// Eigenvectors of the doubly centred products, n x k, falling eigenvalues.
-    vectors: Mat<f64>,
-    /// Their eigenvalues; 0 for null components.
-    values: Vec<f64>,
+    grand_mean: f64,
+    /// Descending, min(n, d) of them; null ones are exactly 0.
+    eigenvalues: Vec<f64>,
+    /// n x min(n, d), in the order of the eigenvalues.
+    eigenvectors: Mat<f64>,
+    explained_variance: Vec<f64>,
 }
 
 impl Pca {
-    /// Finds all min(n, d) components.
+    /// Fits all components.
     ///
     /// # Errors
-    /// If the eigendecomposition does not converge.
+    /// If there are no training rows, a product is not finite, or the eigendecomposition does not converge.
     pub fn fit(products: ProductsView<'_>) -> Result<Pca, DetectorError> {
-        let train = products.train();
-        let n = products.train_len();
-        let row_means: Vec<f64> = train.outer_iter().map(|r| r.sum() / n as f64).collect();
-        let mean = row_means.iter().sum::<f64>() / n as f64;
-        let centred = Mat::from_fn(n, n, |i, j| train[[i, j]] - row_means[i] - row_means[j] + mean);
-        let (s, u) = self_adjoint_eigen(centred.as_ref())?;
-        let k = n.min(products.dimensions());
-        let largest = s[n - 1].max(0.0);
-        let cutoff = largest * n as f64 * f64::EPSILON;
-        let values = (0..k).map(|c| s[n - 1 - c]).map(|v| if v > cutoff { v } else { 0.0 }).collect();
-        let mut vectors = Mat::from_fn(n, k, |i, c| u[(i, n - 1 - c)]);
-        for c in 0..k {
-            let column = vectors.col(c).iter();
-            let largest = column.fold(0.0, |m: f64, v| if v.abs() > m.abs() { *v } else { m });
-            if largest < 0.0 {
-                vectors.col_mut(c).iter_mut().for_each(|v| *v = -*v);
-            }
+        Pca::from_products(products.train(), products.dimensions())
+    }
+
+    /// Fits all components of rows of `dimensions` columns whose n x n inner products, about whatever centre, are
+    /// `train`.
+    fn from_products(train: ArrayView2<'_, f64>, dimensions: usize) -> Result<Pca, DetectorError> {
+        let n = train.nrows();
+        if n == 0 || dimensions == 0 {
+            let what = "the training rows".to_owned();
+            return Err(DetectorError::Empty {
+                what,
+                rows: n,
+                columns: dimensions,
+            });
         }
-        Ok(Pca { row_means, mean, vectors, values })
+        check_finite(train, "the inner products of training rows")?;
+        let row_means: Vec<f64> = train.outer_iter().map(|r| r.sum() / n as f64).collect();
+        let grand_mean = row_means.iter().sum::<f64>() / n as f64;
+        let centred = Mat::from_fn(n, n, |i, j| {
+            train[[i, j]] - row_means[i] - row_means[j] + grand_mean
+        });
+        let (ascending, vectors) = self_adjoint_eigen(centred.as_ref())?;
+
+        let components = n.min(dimensions);
+        let largest = ascending.last().copied().unwrap_or(0.0).max(0.0);
+        let null = n as f64 * f64::EPSILON * largest;
+        let eigenvalues: Vec<f64> = ascending
+            .iter()
+            .rev()
+            .take(components)
+            .map(|l| if *l > null { *l } else { 0.0 })
+            .collect();
+        let signs: Vec<f64> = (0..n).map(|c| sign(vectors.col(c).iter())).collect();
+        let eigenvectors = Mat::from_fn(n, components, |i, c| signs[n - 1 - c] * vectors[(i, n - 1 - c)]);
+        let freedom = (n.max(2) - 1) as f64;
+        let explained_variance = eigenvalues.iter().map(|l| l / freedom).collect();
+        Ok(Pca {
+            row_means,
+            grand_mean,
+            eigenvalues,
+            eigenvectors,
+            explained_variance,
+        })
     }
 
     /// Number of components: min(n, d).
     pub fn max_components(&self) -> usize {
-        self.values.len()
+        self.eigenvalues.len()
     }
 
-    /// Variance of each component, with n - 1 in the denominator, as scikit-learn has it.
-    pub fn explained_variance(&self) -> Vec<f64> {
-        let freedom = (self.row_means.len() - 1).max(1) as f64;
-        self.values.iter().map(|v| v / freedom).collect()
+    /// Sample variance (divided by n - 1) of each component, descending; exactly 0 for null components.
+    pub fn explained_variance(&self) -> &[f64] {
+        &self.explained_variance
     }
 
-    /// Scores of the training rows on the first `k` components (all there are, if fewer): n x k.
+    /// Scores of the training rows on the first `k` components, n x min(k, [`max_components`](Self::max_components)).
     pub fn train_scores(&self, k: usize) -> Array2<f64> {
         let k = k.min(self.max_components());
-        Array2::from_shape_fn((self.row_means.len(), k), |(i, c)| self.vectors[(i, c)] * self.values[c].sqrt())
+        Array2::from_shape_fn((self.row_means.len(), k), |(i, c)| {
+            self.eigenvectors[(i, c)] * self.eigenvalues[c].sqrt()
+        })
     }
 
-    /// Scores of the query rows on the first `k` components (all there are, if fewer): m x k.
+    /// Scores of the query rows on the first `k` components, m x min(k, [`max_components`](Self::max_components)).
+    ///
+    /// `products` must be of the training rows that were fitted.
     ///
     /// # Errors
-    /// If the products are of another number of training rows.
+    /// If the products have another number of training rows, or a product is not finite.
     pub fn query_scores(&self, products: ProductsView<'_>, k: usize) -> Result<Array2<f64>, DetectorError> {
+        self.scores_of(products.cross(), k)
+    }
+
+    /// Scores of rows with m x n inner products `cross`, about the centre of the training products.
+    fn scores_of(&self, cross: ArrayView2<'_, f64>, k: usize) -> Result<Array2<f64>, DetectorError> {
         let n = self.row_means.len();
-        if products.train_len() != n {
+        if cross.ncols() != n {
+            let what = "training rows of the query products".to_owned();
             return Err(DetectorError::Shape {
-                what: "training rows of the products".into(),
-                found: products.train_len(),
+                what,
+                found: cross.ncols(),
                 expected: n,
             });
         }
+        check_finite(cross, "the inner products of query rows")?;
         let k = k.min(self.max_components());
-        let cross: ArrayView2<'_, f64> = products.cross();
-        let means: Vec<f64> = cross.axis_iter(Axis(0)).map(|r| r.sum() / n as f64).collect();
-        let centred = Mat::from_fn(products.query_len(), n, |q, j| {
-            cross[[q, j]] - means[q] - self.row_means[j] + self.mean
+        let m = cross.nrows();
+        let means: Vec<f64> = cross.outer_iter().map(|r| r.sum() / n as f64).collect();
+        let centred = Mat::from_fn(m, n, |i, j| {
+            cross[[i, j]] - means[i] - self.row_means[j] + self.grand_mean
         });
-        let mut scores = Mat::zeros(products.query_len(), k);
-        let vectors: MatRef<'_, f64> = self.vectors.subcols(0, k);
-        matmul(scores.as_mut(), Accum::Replace, centred.as_ref(), vectors, 1.0, Par::Seq);
-        Ok(Array2::from_shape_fn((products.query_len(), k), |(q, c)| match self.values[c] {
-            0.0 => 0.0,
-            value => scores[(q, c)] / value.sqrt(),
+        let mut scores = Mat::<f64>::zeros(m, k);
+        let vectors = self.eigenvectors.subcols(0, k);
+        matmul(
+            scores.as_mut(),
+            Accum::Replace,
+            centred.as_ref(),
+            vectors,
+            1.0,
+            Par::Seq,
+        );
+        Ok(Array2::from_shape_fn((m, k), |(i, c)| {
+            match self.eigenvalues[c] {
+                0.0 => 0.0,
+                eigenvalue => scores[(i, c)] / eigenvalue.sqrt(),
+            }
         }))
     }
 }
 
-/// Eigenvalues, ascending, and eigenvectors, in the columns of a matrix, of a symmetric matrix.
+/// The sign of the entry of largest magnitude, the first of equals.
+fn sign<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
+    let largest = values.fold(0.0f64, |best, v| if v.abs() > best.abs() { *v } else { best });
+    if largest < 0.0 { -1.0 } else { 1.0 }
+}
+
+fn check_finite(matrix: ArrayView2<'_, f64>, what: &str) -> Result<(), DetectorError> {
+    match matrix.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        Some(((row, column), value)) => Err(DetectorError::NotFinite {
+            what: what.to_owned(),
+            row,
+            column,
+            value: *value,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Eigenvalues, ascending, and eigenvectors, in columns, of a symmetric matrix of which the lower triangle is read.
+///
+/// On one thread, so that the bytes do not depend on how many there are.
 pub(crate) fn self_adjoint_eigen(matrix: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat<f64>), DetectorError> {
-    let evd = matrix
-        .self_adjoint_eigen(Side::Lower)
-        .map_err(|_| DetectorError::Decomposition { what: "an eigendecomposition" })?;
-    let values = evd.S().column_vector().iter().copied().collect();
-    Ok((values, evd.U().to_owned()))
+    let n = matrix.nrows();
+    let mut values = Diag::<f64>::zeros(n);
+    let mut vectors = Mat::<f64>::zeros(n, n);
+    let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    self_adjoint_evd(
+        matrix,
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| DetectorError::Decomposition {
+        what: "the eigendecomposition",
+    })?;
+    Ok((values.column_vector().iter().copied().collect(), vectors))
 }

@@ -45,7 +45,12 @@ pub(super) struct Candidate {
 impl Candidate {
     /// A support that measures its own distances.
     pub(super) fn simple(support: Vec<usize>) -> Candidate {
-        Candidate { metric: support.clone(), support, log_determinant: f64::NAN, increased: false }
+        Candidate {
+            metric: support.clone(),
+            support,
+            log_determinant: f64::NAN,
+            increased: false,
+        }
     }
 
     /// Squared Mahalanobis distances of all rows.
@@ -53,14 +58,6 @@ impl Candidate {
         let location = Estimate::of(data, &self.support)?.location;
         let whitening = Estimate::of(data, &self.metric)?.whitening(data, &self.metric)?;
         Ok(whitening.squared_distances(data, &location))
-    }
-
-    /// Names rows of the whole for rows of a subset.
-    fn renamed(mut self, names: &[usize]) -> Candidate {
-        for set in [&mut self.support, &mut self.metric] {
-            set.iter_mut().for_each(|i| *i = names[*i]);
-        }
-        self
     }
 }
 
@@ -120,7 +117,10 @@ fn with_metric(data: &Rows, candidates: Vec<Candidate>) -> Result<Vec<Start>, De
         .map(|candidate| {
             let estimate = Estimate::of(data, &candidate.support)?;
             let whitening = estimate.whitening(data, &candidate.support)?;
-            Ok(Start { location: estimate.location, whitening })
+            Ok(Start {
+                location: estimate.location,
+                whitening,
+            })
         })
         .collect()
 }
@@ -174,7 +174,10 @@ fn improve(
 }
 
 fn singular(found: &[Candidate]) -> usize {
-    found.iter().filter(|c| c.log_determinant == f64::NEG_INFINITY).count()
+    found
+        .iter()
+        .filter(|c| c.log_determinant == f64::NEG_INFINITY)
+        .count()
 }
 
 /// The candidates with the smallest determinants; of equals, the first.
@@ -197,7 +200,9 @@ fn concentrate(data: &Rows, start: Vec<usize>, steps: usize) -> Result<Candidate
     let mut left = steps;
     while left > 0
         && !estimate.is_singular()
-        && previous.as_ref().is_none_or(|(_, determinant)| estimate.log_determinant < *determinant)
+        && previous
+            .as_ref()
+            .is_none_or(|(_, determinant)| estimate.log_determinant < *determinant)
     {
         let whitening = estimate.whitening(data, &support)?;
         let next = smallest(&whitening.squared_distances(data, &estimate.location), h);
@@ -217,7 +222,12 @@ fn concentrate(data: &Rows, start: Vec<usize>, steps: usize) -> Result<Candidate
     }
     let log_determinant = estimate.log_determinant;
     let Some((before, determinant)) = previous else {
-        return Ok(Candidate { metric: support.clone(), support, log_determinant, increased: false });
+        return Ok(Candidate {
+            metric: support.clone(),
+            support,
+            log_determinant,
+            increased: false,
+        });
     };
     // scikit-learn's `allclose`, which it applies to log-determinants.
     let close = (log_determinant - determinant).abs() <= 1e-8 + 1e-5 * determinant.abs();
@@ -229,7 +239,12 @@ fn concentrate(data: &Rows, start: Vec<usize>, steps: usize) -> Result<Candidate
             increased: true,
         });
     }
-    Ok(Candidate { support, metric: before, log_determinant, increased: false })
+    Ok(Candidate {
+        support,
+        metric: before,
+        log_determinant,
+        increased: false,
+    })
 }
 
 /// Indices, ascending, of the h smallest distances; of equals, the first.

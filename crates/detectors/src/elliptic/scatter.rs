@@ -20,7 +20,10 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(rows: ArrayView2<'_, f64>) -> Rows {
-        Rows { values: rows.iter().copied().collect(), columns: rows.ncols() }
+        Rows {
+            values: rows.iter().copied().collect(),
+            columns: rows.ncols(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,12 +41,17 @@ impl Rows {
     /// The rows named, in the order named.
     pub(super) fn select(&self, indices: &[usize]) -> Rows {
         let values = indices.iter().flat_map(|i| self.row(*i)).copied().collect();
-        Rows { values, columns: self.columns }
+        Rows {
+            values,
+            columns: self.columns,
+        }
     }
 
     /// The rows named, less `location`.
     fn centred(&self, indices: impl Iterator<Item = usize>, location: &[f64]) -> Vec<f64> {
-        indices.flat_map(|i| self.row(i).iter().zip(location).map(|(x, l)| x - l)).collect()
+        indices
+            .flat_map(|i| self.row(i).iter().zip(location).map(|(x, l)| x - l))
+            .collect()
     }
 }
 
@@ -73,10 +81,15 @@ impl Estimate {
             });
         }
         let factor = if h <= p { None } else { cholesky(&covariance) };
-        let log_determinant = factor
-            .as_ref()
-            .map_or(f64::NEG_INFINITY, |l| 2.0 * (0..p).map(|i| l[(i, i)].ln()).sum::<f64>());
-        Ok(Estimate { location, covariance, factor, log_determinant })
+        let log_determinant = factor.as_ref().map_or(f64::NEG_INFINITY, |l| {
+            2.0 * (0..p).map(|i| l[(i, i)].ln()).sum::<f64>()
+        });
+        Ok(Estimate {
+            location,
+            covariance,
+            factor,
+            log_determinant,
+        })
     }
 
     pub(super) fn is_singular(&self) -> bool {
@@ -93,7 +106,11 @@ impl Estimate {
     }
 
     /// What makes distances of this estimate, which is that of the rows named by `support`.
-    pub(super) fn whitening(self: &Estimate, data: &Rows, support: &[usize]) -> Result<Whitening, DetectorError> {
+    pub(super) fn whitening(
+        self: &Estimate,
+        data: &Rows,
+        support: &[usize],
+    ) -> Result<Whitening, DetectorError> {
         match &self.factor {
             Some(factor) => Ok(Whitening::Triangular(factor.clone())),
             None if support.len() < data.columns() => spectral_by_rows(data, support, &self.location),
@@ -132,7 +149,14 @@ impl Whitening {
             Whitening::Spectral(whitening) => {
                 let columns = MatRef::from_column_major_slice(&centred, p, n);
                 let mut white = Mat::<f64>::zeros(whitening.nrows(), n);
-                matmul(white.as_mut(), Accum::Replace, whitening.as_ref(), columns, 1.0, Par::Seq);
+                matmul(
+                    white.as_mut(),
+                    Accum::Replace,
+                    whitening.as_ref(),
+                    columns,
+                    1.0,
+                    Par::Seq,
+                );
                 (0..n).map(|j| white.col(j).iter().map(|x| x * x).sum()).collect()
             }
         }
@@ -150,7 +174,14 @@ impl Whitening {
             Whitening::Spectral(whitening) => (whitening.clone(), whitening.ncols()),
         };
         let mut precision = Mat::<f64>::zeros(p, p);
-        matmul(precision.as_mut(), Accum::Replace, w.transpose(), w.as_ref(), 1.0, Par::Seq);
+        matmul(
+            precision.as_mut(),
+            Accum::Replace,
+            w.transpose(),
+            w.as_ref(),
+            1.0,
+            Par::Seq,
+        );
         precision
     }
 }
@@ -225,7 +256,9 @@ fn spectral(covariance: &Mat<f64>) -> Result<Whitening, DetectorError> {
     let p = covariance.nrows();
     let (values, vectors) = self_adjoint_eigen(covariance.as_ref())?;
     let kept = kept(&values, p);
-    Ok(Whitening::Spectral(Mat::from_fn(kept.len(), p, |r, j| vectors[(j, kept[r])] / values[kept[r]].sqrt())))
+    Ok(Whitening::Spectral(Mat::from_fn(kept.len(), p, |r, j| {
+        vectors[(j, kept[r])] / values[kept[r]].sqrt()
+    })))
 }
 
 /// The same from the h x h products of the rows, where they are fewer than columns.
@@ -237,13 +270,29 @@ fn spectral_by_rows(data: &Rows, support: &[usize], location: &[f64]) -> Result<
     let centred = data.centred(support.iter().copied(), location);
     let columns = MatRef::from_column_major_slice(&centred, p, h);
     let mut products = Mat::<f64>::zeros(h, h);
-    matmul(products.as_mut(), Accum::Replace, columns.transpose(), columns, 1.0 / h as f64, Par::Seq);
+    matmul(
+        products.as_mut(),
+        Accum::Replace,
+        columns.transpose(),
+        columns,
+        1.0 / h as f64,
+        Par::Seq,
+    );
     let (values, vectors) = self_adjoint_eigen(products.as_ref())?;
     let kept = kept(&values, p);
     let scale = 1.0 / (h as f64).sqrt();
-    let scaled = Mat::from_fn(kept.len(), h, |r, i| vectors[(i, kept[r])] * scale / values[kept[r]]);
+    let scaled = Mat::from_fn(kept.len(), h, |r, i| {
+        vectors[(i, kept[r])] * scale / values[kept[r]]
+    });
     let mut whitening = Mat::<f64>::zeros(kept.len(), p);
-    matmul(whitening.as_mut(), Accum::Replace, scaled.as_ref(), columns.transpose(), 1.0, Par::Seq);
+    matmul(
+        whitening.as_mut(),
+        Accum::Replace,
+        scaled.as_ref(),
+        columns.transpose(),
+        1.0,
+        Par::Seq,
+    );
     Ok(Whitening::Spectral(whitening))
 }
 
