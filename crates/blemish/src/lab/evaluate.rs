@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use blemish_detectors::{
-    DetectorSpec, EllipticEnvelope, IsolationForest, NeighborTable, Pca, ProductsView, auroc,
+    DetectorSpec, EllipticEnvelope, EllipticWarnings, IsolationForest, NeighborTable, Pca, ProductsView, auroc,
     count_non_finite,
 };
 use ndarray::ArrayView2;
@@ -216,10 +216,26 @@ fn elliptic_envelope<'e>(
                 let rows = pca.query_scores(view, components)?;
                 model.score(rows.view())
             });
-            let warning = model.warnings().first().map(|_| model.warnings().join("; "));
+            let warning = singularity(&model.warnings());
             sink(e, done(data, scores?, warning, train_time + shared, test_time)?);
             Ok(())
         });
     });
     Ok(())
+}
+
+/// What was singular in an elliptic envelope's fit, in words.
+fn singularity(warnings: &EllipticWarnings) -> Option<String> {
+    let mut parts = vec![];
+    if warnings.singular_candidates > 0 {
+        let (n, of) = (warnings.singular_candidates, warnings.candidates);
+        parts.push(format!("{n} of {of} candidate subsets are singular"));
+    }
+    if warnings.singular_support {
+        parts.push("the chosen subset is singular".into());
+    }
+    if warnings.singular_covariance {
+        parts.push("the covariance is singular: pseudo-inverse used".into());
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }

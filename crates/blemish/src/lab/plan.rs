@@ -173,7 +173,7 @@ impl Plan {
         for layer in layers {
             let weights_digest = self.weights[&network].digest(architecture, layer)?;
             let crop = input.crop as usize;
-            let dimensions = architecture.tap_shape(layer, crop, crop)?.len();
+            let dimensions = architecture.layer_shape(layer, crop, crop)?.len();
             for &augmented in config.augmented.values() {
                 let train_samples = originals * if augmented { View::ALL.len() } else { 1 };
                 let content = json!({
