@@ -499,9 +499,14 @@ mod tests {
     #[test]
     fn average_path_length_follows_the_paper() {
         assert_eq!([0, 1, 2].map(average_path_length), [0.0, 0.0, 1.0]);
-        // scikit-learn's own test values
-        assert!((average_path_length(5) - 2.327_020_052_042_847_7).abs() < 1e-12);
-        assert!((average_path_length(999) - 12.469_734_413_789_35).abs() < 1e-10);
+        // By scikit-learn 1.2.2
+        for (n, expected) in [
+            (5, 2.327_020_052_042_847),
+            (256, 10.244_770_920_119_917),
+            (999, 12.967_939_884_427_995),
+        ] {
+            assert!((average_path_length(n) - expected).abs() < 1e-14 * expected);
+        }
     }
 
     #[test]
@@ -564,8 +569,8 @@ mod tests {
         for c in varying {
             other[c] = 2.0;
         }
-        // Constant by definition: the smallest step above 1, and above it 1e-7.
-        other[5] = 1.0 + f32::EPSILON / 2.0;
+        // Constant: in f32, 1 + 1e-7 is rounded up to this.
+        other[5] = 1.0 + f32::EPSILON;
         let base = vec![1.0f32; columns];
         let rows: Vec<&[f32]> = vec![&base, &other];
         let grower = Grower {

@@ -75,7 +75,8 @@ pub(super) fn fast_mcd(
     } else {
         let subsets = n / SUBSET;
         let size = n / subsets;
-        let part = |rows: usize| (rows as f64 * (h as f64 / n as f64)).ceil() as usize;
+        // By the same rounding as scikit-learn's: of all rows it can be one more than h.
+        let part = |rows: usize| ((rows as f64 * (h as f64 / n as f64)).ceil() as usize).min(rows);
         let shuffled = permutation(n, seed, SHUFFLE_STREAM);
         let mut pooled = vec![];
         for subset in 0..subsets {
@@ -86,7 +87,7 @@ pub(super) fn fast_mcd(
             pooled.extend(with_metric(&rows, starts)?);
         }
         if n < MERGED {
-            improve(data, h, &pooled, 1, warnings)?
+            improve(data, part(n), &pooled, 1, warnings)?
         } else {
             let names = &permutation(n, seed, MERGE_STREAM)[..MERGED];
             let rows = data.select(names);
