@@ -125,7 +125,10 @@ impl Error {
         ) {
             return Error::DiskFull { path: path.into() };
         }
-        Error::Io { path: path.into(), source }
+        Error::Io {
+            path: path.into(),
+            source,
+        }
     }
 
     /// Wraps an SQLite error with its path; a full disk gets its own kind.
@@ -133,7 +136,10 @@ impl Error {
         if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
             return Error::DiskFull { path: path.into() };
         }
-        Error::Store { path: path.into(), source }
+        Error::Store {
+            path: path.into(),
+            source,
+        }
     }
 
     /// The error for a caught panic.

@@ -12,7 +12,12 @@ use serde::Deserialize;
 fn preprocess(mode: ResizeMode) -> Preprocess {
     let input = Architecture::Resnet18.input();
     Preprocess {
-        preset: Preset { resize: input.resize, crop: input.crop, mean: input.mean, std: input.std },
+        preset: Preset {
+            resize: input.resize,
+            crop: input.crop,
+            mean: input.mean,
+            std: input.std,
+        },
         mode,
     }
 }
@@ -23,8 +28,10 @@ fn network(weights: &Path, taps: &[&str]) -> Network {
 }
 
 fn features(network: &Network, prepare: &Preprocess, files: &[std::path::PathBuf]) -> Vec<Array2<f32>> {
-    let tensors: Vec<_> =
-        files.iter().map(|f| prepare.apply(&load_rgb(f).unwrap()).unwrap()).collect();
+    let tensors: Vec<_> = files
+        .iter()
+        .map(|f| prepare.apply(&load_rgb(f).unwrap()).unwrap())
+        .collect();
     let views: Vec<_> = tensors.iter().map(|t| t.view()).collect();
     let batch: Array4<f32> = ndarray::stack(Axis(0), &views).unwrap();
     network.forward(batch.view()).unwrap()
@@ -49,9 +56,10 @@ struct Case {
 
 #[test]
 fn photographs_give_torchvisions_features() {
-    let (Some(bottle), Some(weights)) =
-        (blemish_testkit::data("mvtec_ad/bottle"), blemish_testkit::data("weights"))
-    else {
+    let (Some(bottle), Some(weights)) = (
+        blemish_testkit::data("mvtec_ad/bottle"),
+        blemish_testkit::data("weights"),
+    ) else {
         return;
     };
     let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "bottle_features.json");
@@ -72,8 +80,16 @@ fn photographs_give_torchvisions_features() {
             .fold(0.0, f64::max);
         let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let name = format!("{} {} {}", case.image, case.mode, case.layer);
-        assert!(worst <= 1e-4 * case.largest, "{name}: {worst} of {}", case.largest);
-        assert!((norm - case.norm).abs() <= 1e-5 * case.norm, "{name}: {norm} {}", case.norm);
+        assert!(
+            worst <= 1e-4 * case.largest,
+            "{name}: {worst} of {}",
+            case.largest
+        );
+        assert!(
+            (norm - case.norm).abs() <= 1e-5 * case.norm,
+            "{name}: {norm} {}",
+            case.norm
+        );
     }
 }
 
@@ -88,13 +104,16 @@ fn log_sum_exp(terms: &[f64]) -> f64 {
 
 #[test]
 fn densities_of_real_features_are_exact() {
-    let (Some(bottle), Some(weights)) =
-        (blemish_testkit::data("mvtec_ad/bottle"), blemish_testkit::data("weights"))
-    else {
+    let (Some(bottle), Some(weights)) = (
+        blemish_testkit::data("mvtec_ad/bottle"),
+        blemish_testkit::data("weights"),
+    ) else {
         return;
     };
     let files = |folder: &str, n: usize| -> Vec<_> {
-        (0..n).map(|i| bottle.join(folder).join(format!("{i:03}.png"))).collect()
+        (0..n)
+            .map(|i| bottle.join(folder).join(format!("{i:03}.png")))
+            .collect()
     };
     let network = network(&weights, &["layer3"]);
     let prepare = preprocess(ResizeMode::Paper);
@@ -113,8 +132,11 @@ fn densities_of_real_features_are_exact() {
             train
                 .outer_iter()
                 .map(|t| {
-                    let sum: f64 =
-                        q.iter().zip(t).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+                    let sum: f64 = q
+                        .iter()
+                        .zip(t)
+                        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+                        .sum();
                     sum.sqrt()
                 })
                 .collect()
@@ -122,7 +144,9 @@ fn densities_of_real_features_are_exact() {
         .collect();
     let mut checked = 0;
     for spec in study_grid() {
-        let DetectorSpec::KernelDensity(density) = &spec else { continue };
+        let DetectorSpec::KernelDensity(density) = &spec else {
+            continue;
+        };
         let setting: serde_json::Value = serde_json::from_str(&spec.hyperparameter_json()).unwrap();
         let (n_, d_) = (n as f64, d as f64);
         let h = match setting["bandwidth"].as_str() {
@@ -140,12 +164,20 @@ fn densities_of_real_features_are_exact() {
             ),
             _ => continue,
         };
-        let scores = density.fit(products.view()).unwrap().score(products.view()).unwrap();
+        let scores = density
+            .fit(products.view())
+            .unwrap()
+            .score(products.view())
+            .unwrap();
         for (score, distances) in scores.iter().zip(&distances) {
             let terms: Vec<f64> = distances.iter().map(|r| log_kernel(r / h)).collect();
             let truth = log_sum_exp(&terms) + log_norm - d_ * h.ln() - n_.ln();
             // Relative: in 50,176 dimensions a log density is of the order of 1e5.
-            assert!((-score - truth).abs() <= 1e-9 * truth.abs().max(1.0), "{setting}: {} {truth}", -score);
+            assert!(
+                (-score - truth).abs() <= 1e-9 * truth.abs().max(1.0),
+                "{setting}: {} {truth}",
+                -score
+            );
             checked += 1;
         }
     }

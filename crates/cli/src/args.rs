@@ -49,8 +49,10 @@ pub(crate) enum Command {
         run: PathBuf,
     },
     /// Write every experiment of a run to a file, one row each
-    #[command(after_help = "Examples:\n  blemish export run --format csv -o results.csv\n  \
-                            blemish export run --format json -o - | head")]
+    #[command(
+        after_help = "Examples:\n  blemish export run --format csv -o results.csv\n  \
+                            blemish export run --format json -o - | head"
+    )]
     Export {
         /// Run folder
         run: PathBuf,
@@ -62,10 +64,12 @@ pub(crate) enum Command {
         output: PathBuf,
     },
     /// Compare runs with a published table of AUROCs
-    #[command(after_help = "Several runs (of other seeds) are averaged, and the detectors that draw random numbers\n\
+    #[command(
+        after_help = "Several runs (of other seeds) are averaged, and the detectors that draw random numbers\n\
             are then judged by the spread over the seeds.\n\n\
             Examples:\n  blemish compare run results.csv.gz\n  \
-            blemish compare seed0 seed1 seed2 results.csv.gz")]
+            blemish compare seed0 seed1 seed2 results.csv.gz"
+    )]
     Compare {
         /// Run folders, then the table: CSV or gzipped CSV, with the columns of `blemish export`
         #[arg(required = true, num_args = 2.., value_name = "RUN... PUBLISHED")]
@@ -118,7 +122,12 @@ pub(crate) struct GridArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18")]
     pub(crate) architectures: Vec<Architecture>,
     /// Weights of the networks: random (seeded), imagenet1k_v1
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "random,imagenet1k_v1")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAMES",
+        default_value = "random,imagenet1k_v1"
+    )]
     pub(crate) initializations: Vec<Initialization>,
     /// Hidden layers [default: layer1,layer2,layer3,layer4]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]

@@ -20,7 +20,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Demo(args) => demo(&args),
         Command::Grid(args) => {
-            let options = RunOptions { threads: args.threads, retry_failed: args.retry_failed };
+            let options = RunOptions {
+                threads: args.threads,
+                retry_failed: args.retry_failed,
+            };
             grid(&args.config(), &args.out, &options)
         }
         Command::Results { run } => {
@@ -58,7 +61,11 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
         ended.detectors_time.as_secs_f64(),
     ));
     print(tables::summary(&Summary::new(&folder.store().rows()?)))?;
-    Ok(if ended.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if ended.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn demo(args: &DemoArgs) -> Result<ExitCode> {
@@ -80,7 +87,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
     // The one set of weights that needs no file.
     config.initializations = vec![Initialization::Random];
     config.augmented = Augmentation::Both;
-    let options = RunOptions { threads: args.threads, ..RunOptions::default() };
+    let options = RunOptions {
+        threads: args.threads,
+        ..RunOptions::default()
+    };
     let code = grid(&config, &run, &options)?;
     print(format!(
         "Next:\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
@@ -90,7 +100,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
 }
 
 fn synth(args: &SynthArgs) -> Result<ExitCode> {
-    let mut options = SynthOptions { seed: args.seed, ..SynthOptions::default() };
+    let mut options = SynthOptions {
+        seed: args.seed,
+        ..SynthOptions::default()
+    };
     if let Some(size) = args.size {
         options.size = size;
     }

@@ -59,7 +59,9 @@ impl<'a> RunProgress<'a> {
                 self.done.set(*finished);
                 self.bar.set_position(*finished as u64);
                 if *finished > 0 {
-                    note(format!("resuming: {finished} of {total} experiments have a result already"));
+                    note(format!(
+                        "resuming: {finished} of {total} experiments have a result already"
+                    ));
                 }
             }
             Event::Task { name } => {
@@ -88,13 +90,19 @@ impl<'a> RunProgress<'a> {
 
     /// Time left, from the rate so far; `None` before there is one.
     fn left(&self) -> Option<Duration> {
-        let computed = self.done.get().checked_sub(self.finished_before.get()).filter(|n| *n > 0)?;
+        let computed = self
+            .done
+            .get()
+            .checked_sub(self.finished_before.get())
+            .filter(|n| *n > 0)?;
         let left = self.plan.experiments.len().saturating_sub(self.done.get());
         Some(self.start.elapsed().mul_f64(left as f64 / computed as f64))
     }
 
     fn say(&self, what: &str) {
-        let left = self.left().map_or_else(|| "?".to_owned(), |d| HumanDuration(d).to_string());
+        let left = self
+            .left()
+            .map_or_else(|| "?".to_owned(), |d| HumanDuration(d).to_string());
         let failures = match self.failed.get() {
             0 => String::new(),
             n => format!(", {n} failed"),

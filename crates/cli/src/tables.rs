@@ -19,7 +19,11 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 
 /// Without the blanks that the last column would leave at the ends of lines.
 fn trimmed(table: &Table) -> String {
-    table.to_string().lines().map(|l| format!("{}\n", l.trim_end())).collect()
+    table
+        .to_string()
+        .lines()
+        .map(|l| format!("{}\n", l.trim_end()))
+        .collect()
 }
 
 fn setting_cells(setting: &Setting) -> [String; 6] {
@@ -52,14 +56,35 @@ pub(crate) fn summary(summary: &Summary) -> String {
         summary.done, summary.failed, summary.pending
     );
 
-    let _ = writeln!(out, "\nBest AUROC per object (chosen on the test set: an upper bound, not an estimate)");
+    let _ = writeln!(
+        out,
+        "\nBest AUROC per object (chosen on the test set: an upper bound, not an estimate)"
+    );
     let mut best = table(
-        &["object", "AUROC", "ties", "network", "weights", "layer", "augmented", "detector", "setting", "train", "test"],
+        &[
+            "object",
+            "AUROC",
+            "ties",
+            "network",
+            "weights",
+            "layer",
+            "augmented",
+            "detector",
+            "setting",
+            "train",
+            "test",
+        ],
         &[1, 2, 9, 10],
     );
     for b in &summary.best_per_object {
-        let [architecture, initialization, layer, augmented, model, hyperparameter] =
-            setting_cells(&b.setting);
+        let [
+            architecture,
+            initialization,
+            layer,
+            augmented,
+            model,
+            hyperparameter,
+        ] = setting_cells(&b.setting);
         best.add_row([
             b.object.clone(),
             format!("{:.3}", b.auroc),
@@ -76,7 +101,11 @@ pub(crate) fn summary(summary: &Summary) -> String {
     }
     out.push_str(&trimmed(&best));
     if let Some(mean) = summary.mean_of_best {
-        let _ = writeln!(out, "mean over {} objects: {mean:.3}", summary.best_per_object.len());
+        let _ = writeln!(
+            out,
+            "mean over {} objects: {mean:.3}",
+            summary.best_per_object.len()
+        );
     }
 
     let _ = writeln!(out, "\nBest single setting over all objects");
@@ -102,14 +131,20 @@ pub(crate) fn summary(summary: &Summary) -> String {
     }
 
     let _ = writeln!(out, "\nDetectors: mean over their experiments");
-    let mut times =
-        table(&["detector", "done", "failed", "AUROC", "train", "test"], &[1, 2, 3, 4, 5]);
+    let mut times = table(
+        &["detector", "done", "failed", "AUROC", "train", "test"],
+        &[1, 2, 3, 4, 5],
+    );
     for t in &summary.times {
         times.add_row([
             t.model.clone(),
             t.done.to_string(),
             t.failed.to_string(),
-            if t.mean_auroc.is_nan() { "-".into() } else { format!("{:.3}", t.mean_auroc) },
+            if t.mean_auroc.is_nan() {
+                "-".into()
+            } else {
+                format!("{:.3}", t.mean_auroc)
+            },
             seconds(t.mean_train_time_s),
             seconds(t.mean_test_time_s),
         ]);
@@ -124,12 +159,19 @@ pub(crate) fn summary(summary: &Summary) -> String {
         );
     }
     if !summary.failures.is_empty() {
-        let _ = writeln!(out, "\nFailures (`blemish grid ... --retry-failed` tries them again)");
+        let _ = writeln!(
+            out,
+            "\nFailures (`blemish grid ... --retry-failed` tries them again)"
+        );
         for (message, n) in summary.failures.iter().take(5) {
             let _ = writeln!(out, "  {n} x {message}");
         }
         if summary.failures.len() > 5 {
-            let _ = writeln!(out, "  and {} other messages: see `blemish export`", summary.failures.len() - 5);
+            let _ = writeln!(
+                out,
+                "  and {} other messages: see `blemish export`",
+                summary.failures.len() - 5
+            );
         }
     }
     out
@@ -143,7 +185,11 @@ pub(crate) fn comparison(comparison: &Comparison, worst: usize) -> String {
         out,
         "{} rows in both tables{}{}",
         comparison.rows.len(),
-        if several { format!(", ours the mean of {} runs", comparison.runs) } else { String::new() },
+        if several {
+            format!(", ours the mean of {} runs", comparison.runs)
+        } else {
+            String::new()
+        },
         match comparison.unmatched {
             0 => String::new(),
             n => format!("; {n} of ours are not in the published table"),
@@ -192,11 +238,15 @@ pub(crate) fn comparison(comparison: &Comparison, worst: usize) -> String {
     out
 }
 
-fn differences<'a>(
-    rows: impl Iterator<Item = &'a blemish::lab::RowDifference>,
-    several: bool,
-) -> String {
-    let mut header = vec!["difference", "ours", "published", "experiment", "detector", "setting"];
+fn differences<'a>(rows: impl Iterator<Item = &'a blemish::lab::RowDifference>, several: bool) -> String {
+    let mut header = vec![
+        "difference",
+        "ours",
+        "published",
+        "experiment",
+        "detector",
+        "setting",
+    ];
     if several {
         header.push("sd");
     }

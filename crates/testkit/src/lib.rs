@@ -42,7 +42,7 @@ pub fn data(relative: &str) -> Option<PathBuf> {
 /// If the file is missing or is not the JSON of a `T`: golden files are committed.
 pub fn golden<T: serde::de::DeserializeOwned>(manifest_dir: &str, file: &str) -> T {
     let path = Path::new(manifest_dir).join("tests/golden").join(file);
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
+    let text =
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()))
 }

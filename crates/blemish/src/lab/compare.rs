@@ -99,14 +99,20 @@ pub fn read_published(path: &Path) -> Result<Published, Error> {
     } else {
         Box::new(BufReader::new(file))
     };
-    let bad = |line: u64, reason: String| Error::Table { path: path.into(), line, reason };
+    let bad = |line: u64, reason: String| Error::Table {
+        path: path.into(),
+        line,
+        reason,
+    };
     let mut csv = csv::Reader::from_reader(reader);
     let header = csv.headers().map_err(|e| bad(1, e.to_string()))?.clone();
     let column = |name: &str| {
-        header
-            .iter()
-            .position(|h| h == name)
-            .ok_or_else(|| bad(1, format!("there is no column `{name}`: is this a table of results?")))
+        header.iter().position(|h| h == name).ok_or_else(|| {
+            bad(
+                1,
+                format!("there is no column `{name}`: is this a table of results?"),
+            )
+        })
     };
     let columns = [
         column("object")?,
@@ -121,7 +127,10 @@ pub fn read_published(path: &Path) -> Result<Published, Error> {
     let mut published = Published::default();
     for record in csv.records() {
         let record = record.map_err(|e| {
-            bad(e.position().map_or(0, csv::Position::line), format!("{e}; is the file cut off?"))
+            bad(
+                e.position().map_or(0, csv::Position::line),
+                format!("{e}; is the file cut off?"),
+            )
         })?;
         let line = record.position().map_or(0, csv::Position::line);
         let field = |i: usize| record.get(columns[i]).unwrap_or("");
@@ -153,7 +162,8 @@ pub fn read_published(path: &Path) -> Result<Published, Error> {
 
 /// Joins runs (the same experiments, other seeds) with a published table.
 pub fn compare(runs: &[Vec<Row>], published: &Published) -> Comparison {
-    let mut ours: BTreeMap<JoinKey, Vec<f64>> = BTreeMap::new();
+    // With the setting as we spell it, for display.
+    let mut ours: BTreeMap<JoinKey, (&str, Vec<f64>)> = BTreeMap::new();
     for row in runs.iter().flatten() {
         let (Some(auroc), Some(hyperparameter)) = (row.auroc, normal(&row.hyperparameter)) else {
             continue;
@@ -167,12 +177,15 @@ pub fn compare(runs: &[Vec<Row>], published: &Published) -> Comparison {
             model: row.model.clone(),
             hyperparameter,
         };
-        ours.entry(key).or_default().push(auroc);
+        ours.entry(key)
+            .or_insert((&row.hyperparameter, vec![]))
+            .1
+            .push(auroc);
     }
     let mut unmatched = 0;
     let mut rows = vec![];
     let mut groups: BTreeMap<String, Vec<RowDifference>> = BTreeMap::new();
-    for (key, aurocs) in ours {
+    for (key, (setting, aurocs)) in ours {
         let Some(&auroc) = published.aurocs.get(&key) else {
             unmatched += 1;
             continue;
@@ -189,10 +202,14 @@ pub fn compare(runs: &[Vec<Row>], published: &Published) -> Comparison {
                 key.initialization,
                 key.layer
             ),
-            deviation: if aurocs.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 },
+            deviation: if aurocs.len() > 1 {
+                (squares / (n - 1.0)).sqrt()
+            } else {
+                0.0
+            },
             ours: mean,
             published: auroc,
-            hyperparameter: key.hyperparameter.clone(),
+            hyperparameter: setting.to_owned(),
             model: key.model.clone(),
         };
         groups.entry(group(&key)).or_default().push(row.clone());
@@ -211,12 +228,16 @@ pub fn compare(runs: &[Vec<Row>], published: &Published) -> Comparison {
                 median: quantile(&differences, 0.5),
                 percentile_95: quantile(&differences, 0.95),
                 largest: quantile(&differences, 1.0),
-                within_spread: (runs.len() > 1)
-                    .then(|| rows.iter().filter(|r| r.within_spread()).count()),
+                within_spread: (runs.len() > 1).then(|| rows.iter().filter(|r| r.within_spread()).count()),
             }
         })
         .collect();
-    Comparison { runs: runs.len(), unmatched, groups, rows }
+    Comparison {
+        runs: runs.len(),
+        unmatched,
+        groups,
+        rows,
+    }
 }
 
 /// Settings that are expected to agree equally well: see `docs/reproduction.md`.
@@ -262,7 +283,10 @@ mod tests {
 
     #[test]
     fn settings_meet_whatever_their_spelling() {
-        assert_eq!(normal(r#"{"kernel": "x", "bandwidth": 1.0}"#), normal(r#"{"bandwidth":1,"kernel":"x"}"#));
+        assert_eq!(
+            normal(r#"{"kernel": "x", "bandwidth": 1.0}"#),
+            normal(r#"{"bandwidth":1,"kernel":"x"}"#)
+        );
         assert_ne!(normal(r#"{"bandwidth": 0.5}"#), normal(r#"{"bandwidth": 1.0}"#));
         assert_eq!(normal("{"), None);
     }

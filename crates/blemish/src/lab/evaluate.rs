@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use blemish_detectors::{
-    DetectorSpec, EllipticEnvelope, EllipticWarnings, IsolationForest, NeighborTable, Pca, ProductsView, auroc,
-    count_non_finite,
+    DetectorSpec, EllipticEnvelope, EllipticWarnings, IsolationForest, NeighborTable, Pca, ProductsView,
+    auroc, count_non_finite,
 };
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -31,7 +31,9 @@ pub(crate) struct SetData<'a> {
 
 /// Whether any of `pending` is computed from inner products.
 pub(crate) fn needs_products(pending: &[&Experiment]) -> bool {
-    pending.iter().any(|e| !matches!(e.spec, DetectorSpec::IsolationForest { .. }))
+    pending
+        .iter()
+        .any(|e| !matches!(e.spec, DetectorSpec::IsolationForest { .. }))
 }
 
 /// Receives each outcome as soon as there is one; returns whether to go on.
@@ -51,8 +53,11 @@ pub(crate) fn evaluate<'e>(data: SetData<'_>, pending: &[&'e Experiment], sink: 
     }
     type Work<'e> = fn(SetData<'_>, &[&'e Experiment], Sink<'_, 'e>) -> Result<(), Error>;
     // Longest first, so that no core waits for the last one alone.
-    let mut units: Vec<(Vec<&'e Experiment>, Work<'e>)> =
-        vec![(elliptic, elliptic_envelope), (forest, isolation_forest), (lof, local_outlier_factor)];
+    let mut units: Vec<(Vec<&'e Experiment>, Work<'e>)> = vec![
+        (elliptic, elliptic_envelope),
+        (forest, isolation_forest),
+        (lof, local_outlier_factor),
+    ];
     units.extend(single.into_iter().map(|e| (vec![e], alone as Work<'e>)));
     units.retain(|(experiments, _)| !experiments.is_empty());
 
@@ -64,8 +69,8 @@ pub(crate) fn evaluate<'e>(data: SetData<'_>, pending: &[&'e Experiment], sink: 
 /// Runs `work`; if it fails or panics, that is the outcome of all `experiments` it was to serve.
 /// Outcomes it handed over before are replaced: they stand on what failed.
 fn guarded<'e>(experiments: &[&'e Experiment], sink: Sink<'_, 'e>, work: impl FnOnce() -> Result<(), Error>) {
-    let result = catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
+    let result =
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())));
     if let Err(error) = result {
         for e in experiments {
             if !sink(e, failed(&error)) {
@@ -77,7 +82,10 @@ fn guarded<'e>(experiments: &[&'e Experiment], sink: Sink<'_, 'e>, work: impl Fn
 
 /// The outcome of an experiment that failed by `error`.
 pub(crate) fn failed(error: &Error) -> Outcome {
-    Outcome::Failed { kind: error.kind().to_owned(), message: error.to_string() }
+    Outcome::Failed {
+        kind: error.kind().to_owned(),
+        message: error.to_string(),
+    }
 }
 
 fn done(
@@ -99,7 +107,8 @@ fn done(
 }
 
 fn products<'a>(data: SetData<'a>) -> Result<ProductsView<'a>, Error> {
-    data.products.ok_or_else(|| Error::Panic("inner products were not computed".into()))
+    data.products
+        .ok_or_else(|| Error::Panic("inner products were not computed".into()))
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -127,7 +136,12 @@ fn alone<'e>(data: SetData<'_>, experiments: &[&'e Experiment], sink: Sink<'_, '
                 let (scores, test_time) = timed(|| model.score(view));
                 (scores?, None, train_time, test_time)
             }
-            other => return Err(Error::Panic(format!("{} is not fitted alone", other.model_name()))),
+            other => {
+                return Err(Error::Panic(format!(
+                    "{} is not fitted alone",
+                    other.model_name()
+                )));
+            }
         };
         if !sink(e, done(data, scores, warning, train_time, test_time)?) {
             return Ok(());
@@ -177,10 +191,15 @@ fn isolation_forest<'e>(
             _ => None,
         })
         .collect();
-    let Some(&(first, _)) = settings.first() else { return Ok(()) };
+    let Some(&(first, _)) = settings.first() else {
+        return Ok(());
+    };
     let sizes: Vec<usize> = settings.iter().map(|(_, n)| *n).collect();
     let n_estimators = sizes.iter().copied().max().unwrap_or(1);
-    let forest = IsolationForest { n_estimators, ..IsolationForest::default() };
+    let forest = IsolationForest {
+        n_estimators,
+        ..IsolationForest::default()
+    };
     let (model, grown) = timed(|| forest.fit_groups(data.train, first.seed));
     let model = model?;
     let (scores, scored) = timed(|| model.score_sizes(data.test, &sizes));
@@ -206,7 +225,9 @@ fn elliptic_envelope<'e>(
     let shared = shared / experiments.len().max(1) as u32;
     experiments.par_iter().with_max_len(1).for_each(|e| {
         guarded(&[e], sink, || {
-            let DetectorSpec::EllipticEnvelope { components } = e.spec else { return Ok(()) };
+            let DetectorSpec::EllipticEnvelope { components } = e.spec else {
+                return Ok(());
+            };
             let (model, train_time) = timed(|| {
                 let rows = pca.train_scores(components);
                 EllipticEnvelope::default().fit(rows.view(), e.seed)

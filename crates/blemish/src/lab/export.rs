@@ -102,7 +102,10 @@ pub fn write_rows(rows: &[Row], format: ExportFormat, out: &mut dyn Write) -> st
 pub fn export(store: &Store, format: ExportFormat, file: &Path) -> Result<usize, Error> {
     let rows = store.rows()?;
     let io = |e| Error::io(file, e);
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     // A pipe or a device such as /dev/stdout is written to, not replaced.
     if std::fs::metadata(file).is_ok_and(|m| !m.is_file()) {
         let mut out = std::fs::OpenOptions::new().write(true).open(file).map_err(io)?;
@@ -110,31 +113,30 @@ pub fn export(store: &Store, format: ExportFormat, file: &Path) -> Result<usize,
         return Ok(rows.len());
     }
     // A reader never sees half a table, and a full disk leaves the old one.
-    let mut temporary = tempfile::Builder::new()
+    let mut temporary = new_file()
         .prefix(".blemish-export")
-        .permissions_like_a_new_file()
         .tempfile_in(folder)
         .map_err(io)?;
-    write_rows(&rows, format, &mut std::io::BufWriter::new(temporary.as_file_mut())).map_err(io)?;
+    write_rows(
+        &rows,
+        format,
+        &mut std::io::BufWriter::new(temporary.as_file_mut()),
+    )
+    .map_err(io)?;
     temporary.as_file().sync_all().map_err(io)?;
     temporary.persist(file).map_err(|e| io(e.error))?;
     Ok(rows.len())
 }
 
-/// Temporary files are private by default; an export should be as readable as any new file.
-trait Permissions {
-    fn permissions_like_a_new_file(&mut self) -> &mut Self;
-}
-
-impl Permissions for tempfile::Builder<'_, '_> {
-    fn permissions_like_a_new_file(&mut self) -> &mut Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The process's umask still applies.
-            return self.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        #[cfg(not(unix))]
-        self
+/// A builder of temporary files that end up as readable as any new file; they are private by default.
+fn new_file() -> tempfile::Builder<'static, 'static> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "permissions are Unix's"))]
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The process's umask still applies.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
+    builder
 }

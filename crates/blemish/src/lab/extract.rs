@@ -51,12 +51,20 @@ pub(crate) fn extract(
         });
     }
 
-    let pass = Pass { network, prepare, crop };
+    let pass = Pass {
+        network,
+        prepare,
+        crop,
+    };
     let total = object.train.len() * views.len() + object.test.len();
     let mut seen = 0;
     let mut report = |done: usize| {
         seen += done;
-        on_event(Event::Images { object: &object.name, done: seen, total });
+        on_event(Event::Images {
+            object: &object.name,
+            done: seen,
+            total,
+        });
     };
     for (c, files) in object.train.chunks(CHUNK).enumerate() {
         let features = pass.run(files, views)?;
@@ -68,7 +76,9 @@ pub(crate) fn extract(
                     if v == 0 {
                         rows.originals.row_mut(image).assign(&from);
                     } else {
-                        rows.augmented.row_mut((v - 1) * object.train.len() + image).assign(&from);
+                        rows.augmented
+                            .row_mut((v - 1) * object.train.len() + image)
+                            .assign(&from);
                     }
                 }
             }
@@ -79,7 +89,9 @@ pub(crate) fn extract(
         let features = pass.run(files, &View::ALL[..1])?;
         let first = c * CHUNK * View::ALL.len();
         for (rows, features) in rows.iter_mut().zip(&features) {
-            rows.test.slice_mut(s![first..first + files.len(), ..]).assign(features);
+            rows.test
+                .slice_mut(s![first..first + files.len(), ..])
+                .assign(features);
         }
         report(files.len());
     }
@@ -99,7 +111,10 @@ impl Pass {
             .par_iter()
             .map(|file| {
                 let image = load_rgb(&file.path)?;
-                views.iter().map(|v| self.prepare.apply(&v.apply(&image))).collect()
+                views
+                    .iter()
+                    .map(|v| self.prepare.apply(&v.apply(&image)))
+                    .collect()
             })
             .collect::<Result<_, blemish_images::ImagesError>>()?;
         let mut batch = Array4::zeros((files.len() * views.len(), 3, self.crop, self.crop));

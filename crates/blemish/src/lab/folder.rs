@@ -32,7 +32,9 @@ impl RunFolder {
             let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
             let foreign = entries.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
             if foreign {
-                return Err(Error::NotARun { folder: folder.into() });
+                return Err(Error::NotARun {
+                    folder: folder.into(),
+                });
             }
         }
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
@@ -87,7 +89,10 @@ fn lock(folder: &Path) -> Result<File, Error> {
                 "" => String::new(),
                 id => format!(" (process {id})"),
             };
-            return Err(Error::Busy { folder: folder.into(), holder });
+            return Err(Error::Busy {
+                folder: folder.into(),
+                holder,
+            });
         }
         Err(TryLockError::Error(e)) => return Err(io(e)),
     }
@@ -100,8 +105,10 @@ fn lock(folder: &Path) -> Result<File, Error> {
 /// Which top-level settings differ, in words.
 fn differences(found: &serde_json::Value, wanted: &serde_json::Value) -> String {
     let empty = serde_json::Map::new();
-    let (found, wanted) =
-        (found.as_object().unwrap_or(&empty), wanted.as_object().unwrap_or(&empty));
+    let (found, wanted) = (
+        found.as_object().unwrap_or(&empty),
+        wanted.as_object().unwrap_or(&empty),
+    );
     let mut out = vec![];
     let keys: std::collections::BTreeSet<_> = found.keys().chain(wanted.keys()).collect();
     for key in keys {
@@ -114,22 +121,32 @@ fn differences(found: &serde_json::Value, wanted: &serde_json::Value) -> String 
             Some(v) => v.to_string(),
             None => "nothing".to_owned(),
         };
-        out.push(match (key.as_str(), a.and_then(|v| v.as_object()), b.and_then(|v| v.as_object())) {
-            ("objects", Some(a), Some(b)) if a.keys().eq(b.keys()) => format!(
-                "the images of {} have changed",
-                a.keys().filter(|k| a.get(*k) != b.get(*k)).cloned().collect::<Vec<_>>().join(", ")
-            ),
-            ("objects", Some(a), Some(b)) => format!(
-                "objects: {} there, {} here",
-                a.keys().cloned().collect::<Vec<_>>().join(","),
-                b.keys().cloned().collect::<Vec<_>>().join(",")
-            ),
-            ("weights", Some(a), Some(b)) if a.keys().eq(b.keys()) => "the weights are others".to_owned(),
-            // The selection above the weights says what differs.
-            ("weights", ..) => continue,
-            ("versions", ..) => "it was computed by another version of blemish".to_owned(),
-            _ => format!("{key}: {} there, {} here", text(a), text(b)),
-        });
+        out.push(
+            match (
+                key.as_str(),
+                a.and_then(|v| v.as_object()),
+                b.and_then(|v| v.as_object()),
+            ) {
+                ("objects", Some(a), Some(b)) if a.keys().eq(b.keys()) => format!(
+                    "the images of {} have changed",
+                    a.keys()
+                        .filter(|k| a.get(*k) != b.get(*k))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                ("objects", Some(a), Some(b)) => format!(
+                    "objects: {} there, {} here",
+                    a.keys().cloned().collect::<Vec<_>>().join(","),
+                    b.keys().cloned().collect::<Vec<_>>().join(",")
+                ),
+                ("weights", Some(a), Some(b)) if a.keys().eq(b.keys()) => "the weights are others".to_owned(),
+                // The selection above the weights says what differs.
+                ("weights", ..) => continue,
+                ("versions", ..) => "it was computed by another version of blemish".to_owned(),
+                _ => format!("{key}: {} there, {} here", text(a), text(b)),
+            },
+        );
     }
     out.join("; ")
 }

@@ -17,7 +17,12 @@ pub(crate) struct Versions {
 }
 
 /// The versions of this build.
-pub(crate) const VERSIONS: Versions = Versions { images: 1, features: 1, products: 1, detectors: 1 };
+pub(crate) const VERSIONS: Versions = Versions {
+    images: 1,
+    features: 1,
+    products: 1,
+    detectors: 1,
+};
 
 impl Versions {
     pub(crate) fn to_json(self) -> Value {
@@ -74,8 +79,14 @@ mod tests {
     #[test]
     fn keys_are_stable_across_releases() {
         // A change here discards every stored result of every user: it must be meant.
-        assert_eq!(key(&json!({"b": 1, "a": [true, "x", 0.5]})), key(&json!({"a": [true, "x", 0.5], "b": 1})));
-        assert_eq!(canonical(&json!({"b": 1, "a": [true, "x", 0.5]})), r#"{"a":[true,"x",0.5],"b":1}"#);
+        assert_eq!(
+            key(&json!({"b": 1, "a": [true, "x", 0.5]})),
+            key(&json!({"a": [true, "x", 0.5], "b": 1}))
+        );
+        assert_eq!(
+            canonical(&json!({"b": 1, "a": [true, "x", 0.5]})),
+            r#"{"a":[true,"x",0.5],"b":1}"#
+        );
     }
 
     #[test]

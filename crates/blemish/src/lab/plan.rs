@@ -82,7 +82,12 @@ pub struct Plan {
 pub(crate) fn preprocess(architecture: Architecture, mode: ResizeMode) -> Preprocess {
     let input = architecture.input();
     Preprocess {
-        preset: Preset { resize: input.resize, crop: input.crop, mean: input.mean, std: input.std },
+        preset: Preset {
+            resize: input.resize,
+            crop: input.crop,
+            mean: input.mean,
+            std: input.std,
+        },
         mode,
     }
 }
@@ -116,8 +121,10 @@ impl Plan {
             layers_of.insert(architecture, layers);
         }
         let kinds: Vec<DetectorKind> = config.detectors.clone();
-        let specs: Vec<DetectorSpec> =
-            study_grid().into_iter().filter(|s| kinds.contains(&s.kind())).collect();
+        let specs: Vec<DetectorSpec> = study_grid()
+            .into_iter()
+            .filter(|s| kinds.contains(&s.kind()))
+            .collect();
 
         let names = |list: Vec<String>| Value::from(list);
         let identity = json!({
@@ -147,7 +154,14 @@ impl Plan {
                 for &initialization in &config.initializations {
                     let layers = &layers_of[&architecture];
                     let fingerprint = &fingerprints[&plan.objects[object].name];
-                    plan.add_task(config, object, fingerprint, (architecture, initialization), layers, &specs)?;
+                    plan.add_task(
+                        config,
+                        object,
+                        fingerprint,
+                        (architecture, initialization),
+                        layers,
+                        &specs,
+                    )?;
                 }
             }
         }
@@ -274,7 +288,13 @@ fn experiment(
         // A seed that changes nothing must not change the key either.
         "seed": if random { Value::from(seed) } else { Value::Null },
     });
-    Experiment { key: key(&content), feature_set, spec: spec.clone(), dimensions, seed }
+    Experiment {
+        key: key(&content),
+        feature_set,
+        spec: *spec,
+        dimensions,
+        seed,
+    }
 }
 
 fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
@@ -291,7 +311,11 @@ fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<S
         }
     }
     // In the network's order, whatever order they were named in.
-    Ok(known.iter().filter(|k| wanted.iter().any(|w| w == *k)).map(|s| (*s).to_owned()).collect())
+    Ok(known
+        .iter()
+        .filter(|k| wanted.iter().any(|w| w == *k))
+        .map(|s| (*s).to_owned())
+        .collect())
 }
 
 fn load_weights(
@@ -308,5 +332,9 @@ fn load_weights(
             initialization: initialization.to_string(),
         });
     };
-    Ok(Weights::load(&Weights::find(folder, architecture, initialization)?)?)
+    Ok(Weights::load(&Weights::find(
+        folder,
+        architecture,
+        initialization,
+    )?)?)
 }

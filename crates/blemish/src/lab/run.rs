@@ -104,16 +104,27 @@ pub fn run(
     if let Some(threads) = options.threads {
         pool = pool.num_threads(threads);
     }
-    let pool =
-        pool.build().map_err(|e| Error::Config(format!("the threads could not be started: {e}")))?;
+    let pool = pool
+        .build()
+        .map_err(|e| Error::Config(format!("the threads could not be started: {e}")))?;
 
     if options.retry_failed {
         folder.store_mut().forget_failures()?;
     }
     let finished = folder.store().finished()?;
-    on_event(Event::Started { total: plan.experiments.len(), finished: finished.len() });
+    on_event(Event::Started {
+        total: plan.experiments.len(),
+        finished: finished.len(),
+    });
 
-    let mut runner = Runner { plan, folder, pool, finished, on_event, summary: RunSummary::default() };
+    let mut runner = Runner {
+        plan,
+        folder,
+        pool,
+        finished,
+        on_event,
+        summary: RunSummary::default(),
+    };
     for task in &plan.tasks {
         runner.task(task)?;
     }
@@ -181,8 +192,7 @@ impl Runner<'_> {
         let experiments: usize = sets.iter().map(|s| s.experiments.len()).sum();
         let features_share = features_time / experiments.max(1) as u32;
         for (layer, rows) in layers.iter().zip(rows) {
-            let of_layer: Vec<&FeatureSet> =
-                sets.iter().copied().filter(|s| s.layer == *layer).collect();
+            let of_layer: Vec<&FeatureSet> = sets.iter().copied().filter(|s| s.layer == *layer).collect();
             self.layer(&of_layer, &rows, &defective, features_share)?;
         }
         Ok(())
@@ -196,8 +206,10 @@ impl Runner<'_> {
         defective: &[bool],
         features_share: Duration,
     ) -> Result<(), Error> {
-        let pending: Vec<Vec<Experiment>> =
-            sets.iter().map(|s| self.pending(s).into_iter().cloned().collect()).collect();
+        let pending: Vec<Vec<Experiment>> = sets
+            .iter()
+            .map(|s| self.pending(s).into_iter().cloned().collect())
+            .collect();
         let all: Vec<&Experiment> = pending.iter().flatten().collect();
         let mut groups = vec![rows.originals.view()];
         if rows.augmented.nrows() > 0 {
@@ -210,7 +222,10 @@ impl Runner<'_> {
             if let Some(set) = sets.first() {
                 (self.on_event)(Event::Products { layer: &set.layer });
             }
-            match self.pool.install(|| InnerProducts::from_rows(&groups, rows.test.view())) {
+            match self
+                .pool
+                .install(|| InnerProducts::from_rows(&groups, rows.test.view()))
+            {
                 Ok(p) => products = Some(p),
                 Err(error) => {
                     let outcome = failed(&error.into());
@@ -233,8 +248,13 @@ impl Runner<'_> {
                 Some(p) => Some(p.leading(set.train_samples)?),
                 None => None,
             };
-            let data =
-                SetData { products: view, train, test: rows.test.view(), defective, shared_time };
+            let data = SetData {
+                products: view,
+                train,
+                test: rows.test.view(),
+                defective,
+                shared_time,
+            };
             self.evaluate(data, pending)?;
         }
         self.summary.detectors_time += start.elapsed();
@@ -268,7 +288,10 @@ impl Runner<'_> {
                     continue;
                 }
                 summary.computed += 1;
-                on_event(Event::Stored { experiment, outcome: &outcome });
+                on_event(Event::Stored {
+                    experiment,
+                    outcome: &outcome,
+                });
             }
         });
         stored
@@ -301,8 +324,14 @@ fn on_pool<T: Send>(
             })
         });
         for (object, done, total) in receiver {
-            on_event(Event::Images { object: &object, done, total });
+            on_event(Event::Images {
+                object: &object,
+                done,
+                total,
+            });
         }
-        worker.join().unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
+        worker
+            .join()
+            .unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
     })
 }

@@ -179,7 +179,9 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Store, Error> {
         let path = Store::path_in(folder);
         if !path.is_file() {
-            return Err(Error::NoRun { folder: folder.into() });
+            return Err(Error::NoRun {
+                folder: folder.into(),
+            });
         }
         let db = Connection::open_with_flags(
             &path,
@@ -190,7 +192,9 @@ impl Store {
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
         store.check_version()?;
         if store.identity()?.is_none() {
-            return Err(Error::NoRun { folder: folder.into() });
+            return Err(Error::NoRun {
+                folder: folder.into(),
+            });
         }
         Ok(store)
     }
@@ -208,14 +212,19 @@ impl Store {
             .and_then(|()| store.db.pragma_update(None, "synchronous", "NORMAL"))
             .and_then(|()| store.db.pragma_update(None, "foreign_keys", "ON"));
         store.check(set_up)?;
-        let made = store
-            .db
-            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'", [], |r| r.get::<_, i64>(0));
+        let made = store.db.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'",
+            [],
+            |r| r.get::<_, i64>(0),
+        );
         if store.check(made)? == 0 {
             let transaction = store.db.transaction().and_then(|t| {
                 t.execute_batch(SCHEMA)?;
                 t.execute("INSERT INTO meta VALUES ('schema', ?1)", [SCHEMA_VERSION])?;
-                t.execute("INSERT INTO meta VALUES ('made_by', ?1)", [concat!("blemish ", env!("CARGO_PKG_VERSION"))])?;
+                t.execute(
+                    "INSERT INTO meta VALUES ('made_by', ?1)",
+                    [concat!("blemish ", env!("CARGO_PKG_VERSION"))],
+                )?;
                 t.commit()
             });
             store.check(transaction)?;
@@ -249,9 +258,14 @@ impl Store {
 
     /// What the run was planned for, once it is.
     pub(crate) fn identity(&self) -> Result<Option<Value>, Error> {
-        let Some(text) = self.meta("identity")? else { return Ok(None) };
+        let Some(text) = self.meta("identity")? else {
+            return Ok(None);
+        };
         serde_json::from_str(&text).map(Some).map_err(|e| {
-            Error::Config(format!("the store {} is damaged: its identity is no JSON ({e})", self.path.display()))
+            Error::Config(format!(
+                "the store {} is damaged: its identity is no JSON ({e})",
+                self.path.display()
+            ))
         })
     }
 
@@ -265,9 +279,8 @@ impl Store {
                         image.execute(params![object.name, position as i64, file.relative, file.defect])?;
                     }
                 }
-                let mut set = t.prepare(
-                    "INSERT INTO feature_sets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?;
+                let mut set =
+                    t.prepare("INSERT INTO feature_sets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
                 for (id, s) in plan.feature_sets.iter().enumerate() {
                     let task = &plan.tasks[s.task];
                     set.execute(params![
@@ -296,7 +309,10 @@ impl Store {
                     ])?;
                 }
             }
-            t.execute("INSERT INTO meta VALUES ('identity', ?1)", [canonical(&plan.identity)])?;
+            t.execute(
+                "INSERT INTO meta VALUES ('identity', ?1)",
+                [canonical(&plan.identity)],
+            )?;
             t.commit()
         });
         self.check(written)
@@ -310,37 +326,48 @@ impl Store {
         const SQL: &str = "INSERT OR REPLACE INTO results (key, status, auroc, train_time_s, test_time_s, \
              shared_time_s, non_finite, warning, scores, error_kind, error) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-        let put = self.db.prepare_cached(SQL).and_then(|mut statement| match outcome {
-            Outcome::Done { auroc, scores, non_finite, warning, train_time, test_time, shared_time } => {
-                let blob: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
-                statement.execute(params![
-                    key,
-                    "done",
+        let put = self
+            .db
+            .prepare_cached(SQL)
+            .and_then(|mut statement| match outcome {
+                Outcome::Done {
                     auroc,
-                    train_time.as_secs_f64(),
-                    test_time.as_secs_f64(),
-                    shared_time.as_secs_f64(),
-                    *non_finite as i64,
+                    scores,
+                    non_finite,
                     warning,
-                    blob,
+                    train_time,
+                    test_time,
+                    shared_time,
+                } => {
+                    let blob: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+                    statement.execute(params![
+                        key,
+                        "done",
+                        auroc,
+                        train_time.as_secs_f64(),
+                        test_time.as_secs_f64(),
+                        shared_time.as_secs_f64(),
+                        *non_finite as i64,
+                        warning,
+                        blob,
+                        None::<String>,
+                        None::<String>,
+                    ])
+                }
+                Outcome::Failed { kind, message } => statement.execute(params![
+                    key,
+                    "failed",
+                    None::<f64>,
+                    None::<f64>,
+                    None::<f64>,
+                    None::<f64>,
+                    None::<i64>,
                     None::<String>,
-                    None::<String>,
-                ])
-            }
-            Outcome::Failed { kind, message } => statement.execute(params![
-                key,
-                "failed",
-                None::<f64>,
-                None::<f64>,
-                None::<f64>,
-                None::<f64>,
-                None::<i64>,
-                None::<String>,
-                None::<Vec<u8>>,
-                kind,
-                message,
-            ]),
-        });
+                    None::<Vec<u8>>,
+                    kind,
+                    message,
+                ]),
+            });
         self.check(put).map(|_| ())
     }
 
@@ -361,7 +388,9 @@ impl Store {
 
     /// Folds the write-ahead log into the file, so that the file alone can be copied.
     pub(crate) fn fold(&self) -> Result<(), Error> {
-        let folded = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let folded = self
+            .db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         self.check(folded)
     }
 
@@ -375,7 +404,11 @@ impl Store {
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?)),
         );
         let (total, done, failed) = self.check(counted)?;
-        Ok(Progress { total: total as usize, done: done as usize, failed: failed as usize })
+        Ok(Progress {
+            total: total as usize,
+            done: done as usize,
+            failed: failed as usize,
+        })
     }
 
     /// Every experiment of the plan in its order, with its result if it has one.

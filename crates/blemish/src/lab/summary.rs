@@ -146,7 +146,11 @@ impl Summary {
             .filter(|(_, aurocs)| aurocs.len() == objects.len())
             .filter_map(|(setting, aurocs)| {
                 let worst_auroc = aurocs.iter().copied().fold(f64::INFINITY, f64::min);
-                mean(aurocs.into_iter()).map(|mean_auroc| BestSetting { setting, mean_auroc, worst_auroc })
+                mean(aurocs.into_iter()).map(|mean_auroc| BestSetting {
+                    setting,
+                    mean_auroc,
+                    worst_auroc,
+                })
             })
             // The first of equals, in the settings' order.
             .reduce(|a, b| if b.mean_auroc > a.mean_auroc { b } else { a });
@@ -154,7 +158,8 @@ impl Summary {
             .into_iter()
             .map(|model| {
                 let rows = &per_model[model];
-                let of = |f: fn(&Row) -> Option<f64>| mean(rows.iter().filter_map(|r| f(r))).unwrap_or(f64::NAN);
+                let of =
+                    |f: fn(&Row) -> Option<f64>| mean(rows.iter().filter_map(|r| f(r))).unwrap_or(f64::NAN);
                 DetectorTimes {
                     model: model.to_owned(),
                     done: rows.iter().filter(|r| r.status == Status::Done).count(),
@@ -176,7 +181,10 @@ impl Summary {
             done: count(Status::Done),
             failed: count(Status::Failed),
             pending: count(Status::Pending),
-            non_finite: rows.iter().filter(|r| r.non_finite.is_some_and(|n| n > 0)).count(),
+            non_finite: rows
+                .iter()
+                .filter(|r| r.non_finite.is_some_and(|n| n > 0))
+                .count(),
             failures,
         }
     }

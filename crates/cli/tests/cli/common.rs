@@ -12,7 +12,9 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Bench {
-        Bench { dir: tempfile::tempdir().unwrap() }
+        Bench {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// With a data set of two objects.
@@ -28,7 +30,10 @@ impl Bench {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_blemish"));
-        command.args(args).current_dir(self.dir.path()).env_remove("BLEMISH_WEIGHTS");
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .env_remove("BLEMISH_WEIGHTS");
         command
     }
 
@@ -52,7 +57,12 @@ impl Bench {
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "blemish {}\n{text}", args.join(" "));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "blemish {}\n{text}",
+            args.join(" ")
+        );
         text
     }
 
@@ -65,8 +75,12 @@ impl Bench {
         let mut out = String::new();
         for record in reader.records() {
             let record = record.unwrap();
-            let kept: Vec<&str> =
-                record.iter().zip(&times).filter(|(_, t)| !**t).map(|(f, _)| f).collect();
+            let kept: Vec<&str> = record
+                .iter()
+                .zip(&times)
+                .filter(|(_, t)| !**t)
+                .map(|(f, _)| f)
+                .collect();
             out.push_str(&kept.join("|"));
             out.push('\n');
         }
@@ -76,7 +90,16 @@ impl Bench {
 
 /// Grid arguments for a quick run on the synthetic data of [`Bench::with_data`].
 pub(crate) fn quick(out: &str) -> Vec<&str> {
-    vec!["grid", "data", "--out", out, "--initializations", "random", "--layers", "layer3,layer4"]
+    vec![
+        "grid",
+        "data",
+        "--out",
+        out,
+        "--initializations",
+        "random",
+        "--layers",
+        "layer3,layer4",
+    ]
 }
 
 /// Copies a folder with everything in it.

@@ -6,7 +6,18 @@ use crate::common::{Bench, copy_folder, quick};
 
 /// Arguments for a selection that is cheap even if it should run.
 fn grid<'a>(data: &'a str, out: &'a str) -> Vec<&'a str> {
-    vec!["grid", data, "--out", out, "--initializations", "random", "--layers", "layer4", "--augmented", "false"]
+    vec![
+        "grid",
+        data,
+        "--out",
+        out,
+        "--initializations",
+        "random",
+        "--layers",
+        "layer4",
+        "--augmented",
+        "false",
+    ]
 }
 
 fn says(text: &str, parts: &[&str]) {
@@ -21,9 +32,18 @@ fn wrong_usage_is_exit_code_2() {
     let bench = Bench::new();
     bench.fails(2, &["grid"]);
     bench.fails(2, &["grid", "x", "--out", "y", "--augmented", "maybe"]);
-    says(&bench.fails(2, &["grid", "x", "--out", "y", "--architectures", "resnet19"]), &["resnet19", "resnet18"]);
-    says(&bench.fails(2, &["grid", "x", "--out", "y", "--detectors", "LOF"]), &["LOF", "LocalOutlierFactor"]);
-    says(&bench.fails(2, &["grid", "x", "--out", "y", "--initializations", "imagenet"]), &["imagenet1k_v1"]);
+    says(
+        &bench.fails(2, &["grid", "x", "--out", "y", "--architectures", "resnet19"]),
+        &["resnet19", "resnet18"],
+    );
+    says(
+        &bench.fails(2, &["grid", "x", "--out", "y", "--detectors", "LOF"]),
+        &["LOF", "LocalOutlierFactor"],
+    );
+    says(
+        &bench.fails(2, &["grid", "x", "--out", "y", "--initializations", "imagenet"]),
+        &["imagenet1k_v1"],
+    );
     bench.fails(2, &["grid", "x", "--out", "y", "--threads", "0"]);
     bench.fails(2, &["compare", "only-one"]);
     bench.fails(2, &["export", "run", "--format", "xlsx", "-o", "x"]);
@@ -33,9 +53,15 @@ fn wrong_usage_is_exit_code_2() {
 fn no_such_folder() {
     let bench = Bench::new();
     says(&bench.fails(1, &grid("nowhere", "run")), &["nowhere"]);
-    assert!(!bench.path("run").exists(), "nothing is made for a run that cannot be");
+    assert!(
+        !bench.path("run").exists(),
+        "nothing is made for a run that cannot be"
+    );
     says(&bench.fails(1, &["results", "nowhere"]), &["no run in nowhere"]);
-    says(&bench.fails(1, &["export", "nowhere", "-o", "x.csv"]), &["no run in nowhere"]);
+    says(
+        &bench.fails(1, &["export", "nowhere", "-o", "x.csv"]),
+        &["no run in nowhere"],
+    );
 }
 
 #[test]
@@ -53,7 +79,10 @@ fn an_object_or_layer_that_is_not_there() {
     says(&bench.fails(1, &args), &["bottel", "weave", "washer"]);
     let mut args = quick("run");
     args.extend(["--augmented", "false"]);
-    let args: Vec<&str> = args.into_iter().map(|a| if a == "layer3,layer4" { "layer5" } else { a }).collect();
+    let args: Vec<&str> = args
+        .into_iter()
+        .map(|a| if a == "layer3,layer4" { "layer5" } else { a })
+        .collect();
     says(&bench.fails(1, &args), &["layer5", "layer4"]);
 }
 
@@ -86,7 +115,10 @@ fn an_image_that_breaks_during_the_run_fails_its_object_only() {
     let bytes = fs::read(&image).unwrap();
     fs::write(&image, b"").unwrap();
     // The fingerprint tells that the data are not those of the run.
-    says(&bench.fails(1, &grid("data", "run")), &["run holds a run of another configuration", "weave"]);
+    says(
+        &bench.fails(1, &grid("data", "run")),
+        &["run holds a run of another configuration", "weave"],
+    );
     fs::write(&image, bytes).unwrap();
     bench.ok(&grid("data", "run"));
     assert_eq!(bench.timeless("whole"), bench.timeless("run"));
@@ -115,19 +147,40 @@ fn weights_missing_cut_off_or_incomplete() {
         }
         args
     };
-    says(&bench.fails(1, &with(None)), &["--weights FOLDER", "resnet18-imagenet1k_v1"]);
+    says(
+        &bench.fails(1, &with(None)),
+        &["--weights FOLDER", "resnet18-imagenet1k_v1"],
+    );
     says(&bench.fails(1, &with(Some("nowhere"))), &["nowhere"]);
     fs::create_dir(bench.path("w")).unwrap();
-    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1", "w"]);
-    fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), b"\xff\xff\xff\xff\xff\xff\xff\x7f{}").unwrap();
-    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1.safetensors"]);
+    says(
+        &bench.fails(1, &with(Some("w"))),
+        &["resnet18-imagenet1k_v1", "w"],
+    );
+    fs::write(
+        bench.path("w/resnet18-imagenet1k_v1.safetensors"),
+        b"\xff\xff\xff\xff\xff\xff\xff\x7f{}",
+    )
+    .unwrap();
+    says(
+        &bench.fails(1, &with(Some("w"))),
+        &["resnet18-imagenet1k_v1.safetensors"],
+    );
 
-    let Some(real) = blemish_testkit::data("weights/resnet18-imagenet1k_v1-conv1-to-layer3.safetensors") else {
+    let Some(real) = blemish_testkit::data("weights/resnet18-imagenet1k_v1-conv1-to-layer3.safetensors")
+    else {
         return;
     };
     let bytes = fs::read(real).unwrap();
-    fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), &bytes[..bytes.len() - 1000]).unwrap();
-    says(&bench.fails(1, &with(Some("w"))), &["resnet18-imagenet1k_v1.safetensors"]);
+    fs::write(
+        bench.path("w/resnet18-imagenet1k_v1.safetensors"),
+        &bytes[..bytes.len() - 1000],
+    )
+    .unwrap();
+    says(
+        &bench.fails(1, &with(Some("w"))),
+        &["resnet18-imagenet1k_v1.safetensors"],
+    );
     // Complete, but it ends at layer3.
     fs::write(bench.path("w/resnet18-imagenet1k_v1.safetensors"), &bytes).unwrap();
     says(&bench.fails(1, &with(Some("w"))), &["layer4", "layer3"]);
@@ -140,16 +193,29 @@ fn a_run_folder_of_another_configuration_or_of_something_else() {
     bench.ok(&grid("data", "run"));
     let mut other = grid("data", "run");
     other.extend(["--seed", "7"]);
-    says(&bench.fails(1, &other), &["run holds a run of another configuration", "seed: 0 there, 7 here"]);
+    says(
+        &bench.fails(1, &other),
+        &[
+            "run holds a run of another configuration",
+            "seed: 0 there, 7 here",
+        ],
+    );
     let mut other = grid("data", "run");
     other.extend(["--resize", "paper"]);
     says(&bench.fails(1, &other), &["resize", "antialias", "paper"]);
-    says(&bench.fails(1, &grid("data", "data")), &["data is not empty and holds no run"]);
+    says(
+        &bench.fails(1, &grid("data", "data")),
+        &["data is not empty and holds no run"],
+    );
     fs::write(bench.path("file"), "x").unwrap();
     bench.fails(1, &grid("data", "file"));
     // A store that is none.
     fs::create_dir(bench.path("junk")).unwrap();
-    fs::write(bench.path("junk/store.sqlite"), "this is no database, however long it may be").unwrap();
+    fs::write(
+        bench.path("junk/store.sqlite"),
+        "this is no database, however long it may be",
+    )
+    .unwrap();
     says(&bench.fails(1, &grid("data", "junk")), &["store.sqlite"]);
     says(&bench.fails(1, &["results", "junk"]), &["store.sqlite"]);
 }
@@ -168,20 +234,35 @@ fn exports_leave_devices_alone_and_say_where_they_failed() {
     bench.ok(&grid("data", "run"));
     bench.ok(&["export", "run", "-o", "results.csv"]);
     bench.ok(&["export", "run", "--format", "json", "-o", "results.json"]);
-    says(&bench.fails(1, &["export", "run", "-o", "no/such/folder.csv"]), &["no/such/folder.csv"]);
+    says(
+        &bench.fails(1, &["export", "run", "-o", "no/such/folder.csv"]),
+        &["no/such/folder.csv"],
+    );
     if std::path::Path::new("/dev/full").exists() {
-        says(&bench.fails(1, &["export", "run", "-o", "/dev/full"]), &["disk is full", "/dev/full"]);
+        says(
+            &bench.fails(1, &["export", "run", "-o", "/dev/full"]),
+            &["disk is full", "/dev/full"],
+        );
         bench.ok(&["export", "run", "-o", "/dev/null"]);
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
     let text = fs::read_to_string(bench.path("results.csv")).unwrap();
     assert_eq!(text.lines().count(), 1 + 2 * 71);
     fs::write(bench.path("cut.csv"), &text[..text.len() / 2]).unwrap();
-    says(&bench.fails(1, &["compare", "run", "cut.csv"]), &["cut.csv, line "]);
+    says(
+        &bench.fails(1, &["compare", "run", "cut.csv"]),
+        &["cut.csv, line "],
+    );
     fs::write(bench.path("other.csv"), "a,b\n1,2\n").unwrap();
-    says(&bench.fails(1, &["compare", "run", "other.csv"]), &["other.csv, line 1", "no column `object`"]);
+    says(
+        &bench.fails(1, &["compare", "run", "other.csv"]),
+        &["other.csv, line 1", "no column `object`"],
+    );
     fs::write(bench.path("noise.csv.gz"), "no gzip").unwrap();
-    says(&bench.fails(1, &["compare", "run", "noise.csv.gz"]), &["noise.csv.gz"]);
+    says(
+        &bench.fails(1, &["compare", "run", "noise.csv.gz"]),
+        &["noise.csv.gz"],
+    );
     // A run beside its own export does not differ.
     let same = bench.ok(&["compare", "run", "results.csv"]);
     assert!(same.contains("142 rows in both tables"), "{same}");
@@ -195,7 +276,10 @@ fn a_full_disk_loses_nothing_that_was_stored() {
     let disk = bench.path("disk");
     fs::create_dir(&disk).unwrap();
     let mount = |size: &str| {
-        Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(&disk).output()
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
+            .arg(&disk)
+            .output()
     };
     if !mount("size=400k").is_ok_and(|o| o.status.success()) {
         eprintln!("skipped: only root may mount a small disk to fill");
@@ -205,16 +289,31 @@ fn a_full_disk_loses_nothing_that_was_stored() {
     let full = bench.run(&quick("disk/run"));
     let text = String::from_utf8_lossy(&full.stderr).into_owned();
     let before = bench.run(&["export", "disk/run", "-o", "-"]);
-    let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk).status().unwrap();
+    let grown = Command::new("mount")
+        .args(["-o", "remount,size=64m"])
+        .arg(&disk)
+        .status()
+        .unwrap();
     let finished = bench.run(&quick("disk/run"));
-    let after = if finished.status.success() { bench.timeless("disk/run") } else { String::new() };
+    let after = if finished.status.success() {
+        bench.timeless("disk/run")
+    } else {
+        String::new()
+    };
     unmount().unwrap();
 
     assert_eq!(full.status.code(), Some(1), "{text}");
     says(&text, &["disk is full", "repeat the same command"]);
     assert!(grown.success());
-    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
-    let kept = String::from_utf8_lossy(&before.stdout).lines().filter(|l| l.contains(",done,")).count();
+    assert!(
+        finished.status.success(),
+        "{}",
+        String::from_utf8_lossy(&finished.stderr)
+    );
+    let kept = String::from_utf8_lossy(&before.stdout)
+        .lines()
+        .filter(|l| l.contains(",done,"))
+        .count();
     let resumed = String::from_utf8_lossy(&finished.stderr).into_owned();
     if kept > 0 {
         says(&resumed, &[&format!("resuming: {kept} of ")]);

@@ -9,7 +9,10 @@ fn finished(bench: &Bench, run: &str) -> usize {
         return 0;
     }
     let output = bench.run(&["export", run, "-o", "-"]);
-    String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.contains(",done,")).count()
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|l| l.contains(",done,"))
+        .count()
 }
 
 #[test]
@@ -22,7 +25,12 @@ fn killed_at_any_moment_the_same_command_finishes_what_is_left() {
     let mut before = 0;
     for share in [0, 1, 40, 45, 70, 90] {
         let goal = total * share / 100;
-        let mut child = bench.command(&quick("killed")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = bench
+            .command(&quick("killed"))
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let start = Instant::now();
         while finished(&bench, "killed") < goal && child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < Duration::from_secs(120), "no progress");
@@ -39,7 +47,10 @@ fn killed_at_any_moment_the_same_command_finishes_what_is_left() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if before < total {
         // Nothing that had a result was computed again.
-        assert!(text.contains(&format!("{} experiments computed", total - before)), "{before} of {total}: {text}");
+        assert!(
+            text.contains(&format!("{} experiments computed", total - before)),
+            "{before} of {total}: {text}"
+        );
     }
     assert_eq!(bench.timeless("undisturbed"), bench.timeless("killed"));
 }
@@ -61,7 +72,12 @@ fn a_finished_run_computes_nothing_again() {
 #[test]
 fn two_processes_do_not_share_a_run() {
     let bench = Bench::with_data();
-    let mut child = bench.command(&quick("run")).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = bench
+        .command(&quick("run"))
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let start = Instant::now();
     while finished(&bench, "run") == 0 {
         assert!(start.elapsed() < Duration::from_secs(120), "no progress");

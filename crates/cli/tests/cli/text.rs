@@ -5,7 +5,15 @@ use crate::common::{Bench, quick};
 #[test]
 fn help_texts() {
     let bench = Bench::new();
-    for command in [vec![], vec!["grid"], vec!["results"], vec!["export"], vec!["compare"], vec!["demo"], vec!["synth"]] {
+    for command in [
+        vec![],
+        vec!["grid"],
+        vec!["results"],
+        vec!["export"],
+        vec!["compare"],
+        vec!["demo"],
+        vec!["synth"],
+    ] {
         let mut args = command.clone();
         args.push("--help");
         let name = format!("help_{}", command.first().unwrap_or(&"blemish"));
@@ -50,5 +58,9 @@ fn a_pipe_that_closes_is_no_error() {
         .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
