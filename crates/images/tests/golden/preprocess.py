@@ -88,13 +88,14 @@ def case(name, hwc, resize, crop):
         "paper_sum": flat.sum().item(),
         # Any one value that differs changes this: it stands for the whole tensor.
         "paper_checksum": (flat * weights).sum().item(),
-        "paper_histogram": torch.bincount(flat, minlength=256).tolist() if name.startswith("data") else [],
         "paper_normal": [v for v in paper_normal.flatten()[at[:10]].tolist()],
     }
 
 
 def main():
-    torch.set_num_threads(1)
+    # With one thread PyTorch takes another kernel, which rounds otherwise in about one of 60,000 values
+    # (measured: 666 of 41 million); 2, 3 and 4 threads agree. The study was made with many.
+    torch.set_num_threads(2)
     cases = []
     for width, height in SHAPES:
         for kind in (ramp, noise):
