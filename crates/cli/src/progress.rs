@@ -16,11 +16,18 @@ pub(crate) struct RunProgress<'a> {
     terminal: bool,
     start: Instant,
     finished_before: Cell<usize>,
+    images: Cell<usize>,
+    images_of_tasks_before: Cell<usize>,
+    images_of_task: Cell<usize>,
     done: Cell<usize>,
     failed: Cell<usize>,
     task: RefCell<String>,
     last_line: Cell<Option<Instant>>,
 }
+
+/// What an experiment costs, inner products included, in images that go through ResNet-18: measured on bottle, where 1337
+/// images took 27 s and 426 experiments 16 s. Only the time left is made from it.
+const IMAGES_AN_EXPERIMENT: f64 = 2.0;
 
 /// How often a plain line is written to a log.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -45,6 +52,9 @@ impl<'a> RunProgress<'a> {
             terminal,
             start: Instant::now(),
             finished_before: Cell::new(0),
+            images: Cell::new(0),
+            images_of_tasks_before: Cell::new(0),
+            images_of_task: Cell::new(0),
             done: Cell::new(0),
             failed: Cell::new(0),
             task: RefCell::default(),
@@ -54,7 +64,12 @@ impl<'a> RunProgress<'a> {
 
     pub(crate) fn on_event(&self, event: &Event<'_>) {
         match event {
-            Event::Started { total, finished } => {
+            Event::Started {
+                total,
+                finished,
+                images,
+            } => {
+                self.images.set(*images);
                 self.finished_before.set(*finished);
                 self.done.set(*finished);
                 self.bar.set_position(*finished as u64);
@@ -66,9 +81,14 @@ impl<'a> RunProgress<'a> {
             }
             Event::Task { name } => {
                 self.task.replace(name.clone());
+                let before = self.images_of_tasks_before.get() + self.images_of_task.take();
+                self.images_of_tasks_before.set(before);
                 self.say("reading images");
             }
-            Event::Images { done, total, .. } => self.say(&format!("features of {done}/{total} images")),
+            Event::Images { done, total, .. } => {
+                self.images_of_task.set(*done);
+                self.say(&format!("features of {done}/{total} images"));
+            }
             Event::Products { layer } => self.say(&format!("{layer}: inner products")),
             Event::Stored { experiment, outcome } => {
                 self.done.set(self.done.get() + 1);
@@ -90,13 +110,12 @@ impl<'a> RunProgress<'a> {
 
     /// Time left, from the rate so far; `None` before there is one.
     fn left(&self) -> Option<Duration> {
-        let computed = self
-            .done
-            .get()
-            .checked_sub(self.finished_before.get())
-            .filter(|n| *n > 0)?;
-        let left = self.plan.experiments.len().saturating_sub(self.done.get());
-        Some(self.start.elapsed().mul_f64(left as f64 / computed as f64))
+        let images = self.images_of_tasks_before.get() + self.images_of_task.get();
+        let experiments = self.done.get() - self.finished_before.get();
+        let done = images as f64 + IMAGES_AN_EXPERIMENT * experiments as f64;
+        let experiments = self.plan.experiments.len() - self.finished_before.get();
+        let total = self.images.get() as f64 + IMAGES_AN_EXPERIMENT * experiments as f64;
+        (done > 0.0).then(|| self.start.elapsed().mul_f64((total - done).max(0.0) / done))
     }
 
     fn say(&self, what: &str) {

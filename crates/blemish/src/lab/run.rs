@@ -33,6 +33,8 @@ pub enum Event<'a> {
         total: usize,
         /// With a result from before.
         finished: usize,
+        /// Images, counting views, that will go through a network.
+        images: usize,
     },
     /// A task starts.
     Task {
@@ -112,11 +114,6 @@ pub fn run(
         folder.store_mut().forget_failures()?;
     }
     let finished = folder.store().finished()?;
-    on_event(Event::Started {
-        total: plan.experiments.len(),
-        finished: finished.len(),
-    });
-
     let mut runner = Runner {
         plan,
         folder,
@@ -125,6 +122,12 @@ pub fn run(
         on_event,
         summary: RunSummary::default(),
     };
+    let images = plan.tasks.iter().map(|t| runner.images(t)).sum();
+    on_event(Event::Started {
+        total: plan.experiments.len(),
+        finished: runner.finished.len(),
+        images,
+    });
     for task in &plan.tasks {
         runner.task(task)?;
     }
@@ -146,7 +149,7 @@ struct Runner<'a> {
     summary: RunSummary,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
     fn pending(&self, set: &FeatureSet) -> Vec<&'_ Experiment> {
         self.plan.experiments[set.experiments.clone()]
             .iter()
@@ -154,12 +157,22 @@ impl Runner<'_> {
             .collect()
     }
 
+    /// The feature sets of a task that lack results.
+    fn unfinished(&self, task: &Task) -> Vec<&'a FeatureSet> {
+        let plan: &'a Plan = self.plan;
+        let sets = plan.feature_sets[task.feature_sets.clone()].iter();
+        sets.filter(|s| !self.pending(s).is_empty()).collect()
+    }
+
+    /// How many images will go through the network for a task.
+    fn images(&self, task: &Task) -> usize {
+        let train = self.unfinished(task).iter().map(|s| s.train_samples).max();
+        train.map_or(0, |n| n + self.plan.objects[task.object].test.len())
+    }
+
     fn task(&mut self, task: &Task) -> Result<(), Error> {
         let plan = self.plan;
-        let sets: Vec<&FeatureSet> = plan.feature_sets[task.feature_sets.clone()]
-            .iter()
-            .filter(|s| !self.pending(s).is_empty())
-            .collect();
+        let sets = self.unfinished(task);
         if sets.is_empty() {
             return Ok(());
         }
