@@ -106,6 +106,26 @@ impl Weights {
             .collect()
     }
 
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The shape and the values of a tensor, in PyTorch's order; none where it is absent or is not of
+    /// F32, F16 or BF16.
+    pub fn get(&self, name: &str) -> Option<(&[usize], &[f32])> {
+        match self.tensors.get(name)? {
+            Tensor {
+                shape,
+                values: Values::F32(values),
+            } => Some((shape, values)),
+            Tensor {
+                values: Values::Other(_),
+                ..
+            } => None,
+        }
+    }
+
     /// Identifies what `layer` depends on, in hexadecimal: BLAKE3 over the name, shape and f32 values
     /// of the tensors that the network reads up to and including the layer, sorted by name.
     ///
