@@ -21,4 +21,4 @@ doc:
 # Licences, sources and duplicate crates. `cargo deny check advisories` needs the network besides.
 audit:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --all-features check bans licenses sources
+	$(CARGO) deny --log-level error --all-features check bans licenses sources
