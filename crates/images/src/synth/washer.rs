@@ -34,18 +34,18 @@ enum Defect {
 
 impl Defect {
     fn new(dice: &mut Dice, kind: Option<&str>, outer: f32, inner: f32) -> Defect {
-        let strength = dice.range(0.0, 1.0).powi(2);
+        let strength = dice.range(0.0, 1.0);
         // Away from the notch, which is at angle 0.
         let angle = dice.range(0.5, TAU - 0.5);
         let on_ring = |r: f32, a: f32| (r * a.cos(), r * a.sin());
         match kind {
             Some("bent") => Defect::Bent {
                 angle,
-                spread: dice.range(0.22, 0.42),
-                by: mix(1.8, 5.0, strength) * if dice.coin() { 1.0 } else { -1.0 },
+                spread: dice.range(0.28, 0.55),
+                by: mix(2.0, 7.0, strength) * if dice.coin() { 1.0 } else { -1.0 },
             },
             Some("chip") => {
-                let radius = mix(3.2, 8.0, strength);
+                let radius = mix(3.5, 13.0, strength);
                 let edge = if dice.coin() {
                     outer + 0.35 * radius
                 } else {
@@ -56,7 +56,7 @@ impl Defect {
             }
             Some("contamination") => {
                 let (x, y) = on_ring(dice.range(inner + 9.0, outer - 9.0), angle);
-                let reach = mix(2.0, 9.0, strength);
+                let reach = mix(2.0, 11.0, strength);
                 let specks = (0..2 + (5.0 * strength) as usize)
                     .map(|_| {
                         let (dx, dy) = (dice.normal(0.6 * reach), dice.normal(0.6 * reach));
@@ -78,10 +78,10 @@ impl Defect {
                 let outside = dice.coin();
                 let start = on_ring(if outside { outer + 1.0 } else { inner - 1.0 }, angle);
                 let heading = if outside { angle + PI } else { angle } + dice.normal(0.35);
-                let length = mix(0.35, 0.95, strength) * (outer - inner);
+                let length = mix(0.35, 1.05, strength) * (outer - inner);
                 Defect::Crack {
                     line: Stroke::wander(dice, start, heading, length, 8, 0.45),
-                    width: mix(0.5, 0.95, strength),
+                    width: mix(0.55, 1.5, strength),
                     depth: mix(0.45, 0.9, strength),
                 }
             }
@@ -109,16 +109,16 @@ fn bump(angle: f32, spread: f32) -> f32 {
 }
 
 pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
-    let (center_x, center_y) = (128.0 + dice.normal(3.0), 128.0 + dice.normal(3.0));
-    let (sin, cos) = dice.normal(0.16).sin_cos();
-    let (outer, inner) = (86.0 + dice.normal(0.5), 38.0 + dice.normal(0.4));
+    let (center_x, center_y) = (128.0 + dice.normal(0.8), 128.0 + dice.normal(0.8));
+    let (sin, cos) = dice.normal(0.035).sin_cos();
+    let (outer, inner) = (86.0 + dice.normal(0.25), 38.0 + dice.normal(0.2));
     let (table, turned, patina, fray) = (dice.noise(), dice.noise(), dice.noise(), dice.noise());
-    let light = 1.0 + dice.normal(0.055);
-    let sun = -2.2 + dice.normal(0.22);
-    let gloss = dice.range(0.16, 0.30);
-    let wear = dice.range(0.03, 0.075);
-    let (lean_x, lean_y) = (dice.normal(0.05), dice.normal(0.05));
-    let lift = dice.range(3.0, 4.6);
+    let light = 1.0 + dice.normal(0.02);
+    let sun = -2.2 + dice.normal(0.07);
+    let gloss = dice.range(0.20, 0.26);
+    let wear = dice.range(0.025, 0.05);
+    let (lean_x, lean_y) = (dice.normal(0.015), dice.normal(0.015));
+    let lift = dice.range(3.5, 4.3);
     let here = Defect::new(dice, defect, outer, inner);
 
     // Distance to the outline of the sound or damaged part, in its own frame; negative inside.
@@ -150,39 +150,6 @@ pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
         let (r, angle) = (x.hypot(y), y.atan2(x));
         let d = body(x, y);
 
-        // Table: dark, brushed a little, with the part's soft shadow away from the light.
-        let felt = table.smooth(px * 0.9, py * 0.9) * 0.028 + table.cloud(px / 38.0, py / 38.0) * 0.035;
-        let ground: Color = scale([0.165, 0.185, 0.205], 1.0 + 2.0 * felt);
-        let (sx, sy) = turn(px + lift * sun.cos(), py + lift * sun.sin());
-        let shadow = smoothstep(5.5, -5.5, body(sx, sy));
-        let contact = smoothstep(4.0, 0.0, d.max(0.0));
-        let ground = scale(ground, 1.0 - 0.62 * shadow - 0.12 * contact);
-
-        // Metal: turned grooves are circles, so that the light is thrown back in two fans.
-        let world = angle + sin.atan2(cos);
-        let fan = (world - sun).cos().powi(2).powi(3) + 0.25 * (2.0 * (world - sun) + 0.9).cos().max(0.0);
-        let groove = turned.white((r * 1.6) as i32, 0) * 0.6 + turned.smooth(r * 2.6, angle * 5.0) * 0.8;
-        let stains = patina.cloud(x / 24.0, y / 24.0);
-        let mut k = 0.56 + gloss * fan + 0.030 * groove * (0.6 + fan) + wear * stains;
-        if let Defect::Bent {
-            angle: at,
-            spread,
-            by,
-        } = here
-        {
-            k += 0.022 * by * bump(angle - at, spread) * smoothstep(inner, outer, r);
-        }
-        let mut metal: Color = [k * 0.985, k, k * 1.025];
-
-        // A bevel of 3 pixels along every edge faces outwards: bright towards the light, dark away.
-        let e = 0.7;
-        let (gx, gy) = (body(x + e, y) - body(x - e, y), body(x, y + e) - body(x, y - e));
-        let normal = (sin * gx + cos * gy).atan2(cos * gx - sin * gy);
-        let bevel = smoothstep(-3.6, -2.2, d);
-        let facing = (normal - sun).cos();
-        metal = blend(metal, scale([0.97, 1.0, 1.03], 0.50 + 0.36 * facing), 0.8 * bevel);
-        metal = scale(metal, 1.0 - 0.30 * smoothstep(-0.9, 0.2, d));
-
         let mut amount = match &here {
             Defect::Chip { .. } => coverage(outline(x, y)) * coverage(chip(x, y)),
             Defect::Bent {
@@ -202,6 +169,53 @@ pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
             }
             _ => 0.0,
         };
+        let (cx, cy) = ((px - 128.0) / 128.0, (py - 128.0) / 128.0);
+        let lit = light * (1.0 + lean_x * cx + lean_y * cy - 0.06 * (cx * cx + cy * cy));
+        let cover = coverage(d);
+        let mut ground = [0.0; 3];
+        if cover < 1.0 {
+            ground = {
+                // Table: dark, brushed a little, with the part's soft shadow away from the light.
+                let felt =
+                    table.smooth(px * 0.9, py * 0.9) * 0.028 + table.cloud(px / 38.0, py / 38.0) * 0.035;
+                let ground: Color = scale([0.165, 0.185, 0.205], 1.0 + 2.0 * felt);
+                let (sx, sy) = turn(px + lift * sun.cos(), py + lift * sun.sin());
+                let shadow = smoothstep(5.5, -5.5, body(sx, sy));
+                let contact = smoothstep(4.0, 0.0, d.max(0.0));
+                scale(ground, 1.0 - 0.62 * shadow - 0.12 * contact)
+            };
+        }
+        if cover == 0.0 {
+            return (scale(ground, lit), amount);
+        }
+
+        // Metal: turned grooves are circles, so that the light is thrown back in two fans.
+        let world = angle + sin.atan2(cos);
+        let fan = (world - sun).cos().powi(2).powi(3) + 0.25 * (2.0 * (world - sun) + 0.9).cos().max(0.0);
+        let groove = turned.white((r * 1.6) as i32, 0) * 0.6 + turned.smooth(r * 2.6, angle * 5.0) * 0.8;
+        let stains = patina.cloud(x / 24.0, y / 24.0);
+        let mut k = 0.56 + gloss * fan + 0.030 * groove * (0.6 + fan) + wear * stains;
+        if let Defect::Bent {
+            angle: at,
+            spread,
+            by,
+        } = here
+        {
+            k += 0.022 * by * bump(angle - at, spread) * smoothstep(inner, outer, r);
+        }
+        let mut metal: Color = [k * 0.985, k, k * 1.025];
+
+        // A bevel of 3 pixels along every edge faces outwards: bright towards the light, dark away.
+        let bevel = smoothstep(-3.6, -2.2, d);
+        if bevel > 0.0 {
+            let e = 0.7;
+            let (gx, gy) = (body(x + e, y) - body(x - e, y), body(x, y + e) - body(x, y - e));
+            let normal = (sin * gx + cos * gy).atan2(cos * gx - sin * gy);
+            let facing = (normal - sun).cos();
+            metal = blend(metal, scale([0.97, 1.0, 1.03], 0.50 + 0.36 * facing), 0.8 * bevel);
+        }
+        metal = scale(metal, 1.0 - 0.30 * smoothstep(-0.9, 0.2, d));
+
         match &here {
             Defect::Chip { .. } => {
                 // The break is rough and does not shine.
@@ -239,9 +253,7 @@ pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
             Defect::Bent { .. } | Defect::None => {}
         }
 
-        let (cx, cy) = ((px - 128.0) / 128.0, (py - 128.0) / 128.0);
-        let fall = 1.0 + lean_x * cx + lean_y * cy - 0.06 * (cx * cx + cy * cy);
-        (scale(blend(ground, metal, coverage(d)), light * fall), amount)
+        (scale(blend(ground, metal, cover), lit), amount)
     };
     render(dice, size, defect.is_some(), shade)
 }

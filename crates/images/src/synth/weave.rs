@@ -37,13 +37,12 @@ enum Defect {
 impl Defect {
     fn new(dice: &mut Dice, kind: Option<&str>, pitch: f32) -> Defect {
         let (x, y) = (dice.range(30.0, 226.0), dice.range(30.0, 226.0));
-        // The square prefers faint ones: the easy cases should not outnumber the hard ones.
-        let strength = dice.range(0.0, 1.0).powi(2);
+        let strength = dice.range(0.0, 1.0);
         match kind {
             Some("hole") => Defect::Hole {
                 x,
                 y,
-                radius: mix(2.6, 7.0, strength),
+                radius: mix(3.0, 11.0, strength),
                 depth: mix(0.45, 0.9, dice.range(0.0, 1.0)),
             },
             Some("misweave") => {
@@ -52,25 +51,25 @@ impl Defect {
                 Defect::Misweave {
                     weft: dice.coin(),
                     first,
-                    last: first + if strength > 0.5 { 2 } else { 1 },
+                    last: first + mix(1.0, 4.0, strength) as i32,
                     from,
-                    to: from + mix(4.0, 11.0, strength) as i32,
+                    to: from + mix(5.0, 18.0, strength) as i32,
                 }
             }
             Some("scratch") => {
-                let (angle, length) = (dice.angle(), mix(22.0, 75.0, strength));
+                let (angle, length) = (dice.angle(), mix(30.0, 120.0, strength));
                 let start = (x - 0.5 * length * angle.cos(), y - 0.5 * length * angle.sin());
                 Defect::Scratch {
                     line: Stroke::wander(dice, start, angle, length, 7, 0.12),
-                    width: dice.range(0.8, 1.5),
-                    strength: mix(0.2, 0.6, strength) * if dice.coin() { 1.0 } else { -0.8 },
+                    width: dice.range(0.9, 2.0),
+                    strength: mix(0.3, 0.8, strength) * if dice.coin() { 1.0 } else { -0.8 },
                 }
             }
             Some(_) => Defect::Stain {
                 x,
                 y,
-                radius: dice.range(9.0, 22.0),
-                strength: mix(0.10, 0.34, strength),
+                radius: dice.range(12.0, 32.0),
+                strength: mix(0.10, 0.42, strength),
             },
             None => Defect::None,
         }
@@ -78,9 +77,9 @@ impl Defect {
 }
 
 pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
-    let pitch = dice.range(7.6, 8.2);
-    let (phase_x, phase_y) = (dice.range(0.0, 64.0), dice.range(0.0, 64.0));
-    let (sin, cos) = dice.normal(0.03).sin_cos();
+    let pitch = dice.range(7.86, 7.94);
+    let (phase_x, phase_y) = (dice.range(0.0, 1.0), dice.range(0.0, 1.0));
+    let (sin, cos) = dice.normal(0.003).sin_cos();
     let (wave, fibre, thread, dirt, fray) = (
         dice.noise(),
         dice.noise(),
@@ -88,10 +87,10 @@ pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
         dice.noise(),
         dice.noise(),
     );
-    let tension = dice.range(0.10, 0.22);
-    let (light, contrast) = (1.0 + dice.normal(0.07), dice.range(0.85, 1.1));
-    let (lean_x, lean_y) = (dice.normal(0.05), dice.normal(0.05));
-    let warmth = dice.normal(0.012);
+    let tension = dice.range(0.08, 0.15);
+    let (light, contrast) = (1.0 + dice.normal(0.02), dice.range(0.95, 1.05));
+    let (lean_x, lean_y) = (dice.normal(0.013), dice.normal(0.013));
+    let warmth = dice.normal(0.005);
     let (warp, weft): (Color, Color) = ([0.38, 0.46, 0.56], [0.70, 0.68, 0.62]);
     let defect_here = Defect::new(dice, defect, pitch);
 
@@ -208,7 +207,7 @@ pub(super) fn draw(dice: &mut Dice, size: u32, defect: Option<&str>) -> Part {
             Defect::Misweave { .. } | Defect::None => {}
         }
         let fall = 1.0 + lean_x * cx / 128.0 + lean_y * cy / 128.0 - 0.05 * (cx * cx + cy * cy) / 16384.0;
-        let uneven = 1.0 + 0.045 * dirt.cloud(x / 70.0, y / 70.0);
+        let uneven = 1.0 + 0.03 * dirt.cloud(x / 70.0, y / 70.0);
         let lit = scale(color, light * fall * uneven);
         ([lit[0] * (1.0 + warmth), lit[1], lit[2] * (1.0 - warmth)], amount)
     };
