@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::function::gamma::ln_gamma;
 
@@ -123,18 +124,27 @@ impl KernelDensity {
             Bandwidth::Value(h) if h > 0.0 && h.is_finite() => h,
             Bandwidth::Value(h) => {
                 let value = h.to_string();
-                return Err(DetectorError::Parameter { name: "bandwidth", value, expected: "a positive number" });
+                return Err(DetectorError::Parameter {
+                    name: "bandwidth",
+                    value,
+                    expected: "a positive number",
+                });
             }
             Bandwidth::Scott => n.powf(-1.0 / (d + 4.0)),
             Bandwidth::Silverman => (n * (d + 2.0) / 4.0).powf(-1.0 / (d + 4.0)),
         };
         let log_norm = -self.kernel.log_integral(d) - d * bandwidth.ln() - n.ln();
-        Ok(KernelDensityModel { kernel: self.kernel, bandwidth, log_norm, n: products.train_len() })
+        Ok(KernelDensityModel {
+            kernel: self.kernel,
+            bandwidth,
+            log_norm,
+            n: products.train_len(),
+        })
     }
 }
 
 /// A kernel density estimate that is ready to score.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelDensityModel {
     kernel: DensityKernel,
     bandwidth: f64,
@@ -156,20 +166,20 @@ impl KernelDensityModel {
                 expected: self.n,
             });
         }
-        let mut terms = vec![0.0; self.n];
-        let scores = (0..products.query_len()).map(|q| {
-            let mut largest = f64::NEG_INFINITY;
-            for (j, term) in terms.iter_mut().enumerate() {
-                *term = self.kernel.log_value(products.query_sq_distance(q, j).sqrt() / self.bandwidth);
-                largest = largest.max(*term);
-            }
+        let score = |q: usize| {
+            let log_value = |j: usize| {
+                self.kernel
+                    .log_value(products.query_sq_distance(q, j).sqrt() / self.bandwidth)
+            };
+            let terms: Vec<f64> = (0..self.n).map(log_value).collect();
+            let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if largest == f64::NEG_INFINITY {
                 return f64::INFINITY;
             }
             let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
             -(largest + sum.ln() + self.log_norm)
-        });
-        Ok(scores.collect())
+        };
+        Ok((0..products.query_len()).into_par_iter().map(score).collect())
     }
 
     /// The bandwidth in use.

@@ -19,19 +19,31 @@ pub struct NeighborTable {
 }
 
 impl NeighborTable {
-    /// Finds the `k_max` nearest neighbours (all there are, if fewer).
+    /// Finds the `k_max` nearest neighbours (all there are, if fewer); equal distances by index.
+    ///
+    /// A training row is not its own neighbour. (scikit-learn looks for one more and drops the row itself, or, where
+    /// more duplicates come first, the first of them: the same distances and, since duplicates have equal
+    /// densities, the same factors.)
     ///
     /// # Errors
     /// If there are fewer than two training rows.
     pub fn new(products: ProductsView<'_>, k_max: usize) -> Result<NeighborTable, DetectorError> {
         let n = products.train_len();
         if n < 2 {
-            return Err(DetectorError::TooFewRows { detector: "LocalOutlierFactor", needed: 2, found: n });
+            return Err(DetectorError::TooFewRows {
+                detector: "LocalOutlierFactor",
+                needed: 2,
+                found: n,
+            });
         }
         let k = k_max.clamp(1, n - 1);
         let train = (0..n)
             .into_par_iter()
-            .map(|i| nearest(k, (0..n).filter(|j| *j != i), |j| products.train_sq_distance(i, j)))
+            .map(|i| {
+                nearest(k, (0..n).filter(|j| *j != i), |j| {
+                    products.train_sq_distance(i, j)
+                })
+            })
             .collect();
         let query = (0..products.query_len())
             .into_par_iter()
@@ -92,20 +104,31 @@ impl LocalOutlierFactor {
             });
         }
         let k_distance: Vec<f64> = table.train.iter().map(|near| near[k - 1].0).collect();
-        let density = table.train.iter().map(|near| reachability_density(&near[..k], &k_distance)).collect();
-        Ok(LocalOutlierFactorModel { k, k_distance, density })
+        let density = table
+            .train
+            .iter()
+            .map(|near| reachability_density(&near[..k], &k_distance))
+            .collect();
+        Ok(LocalOutlierFactorModel {
+            k,
+            k_distance,
+            density,
+        })
     }
 }
 
 /// One over the mean of `max(distance, k-distance of the neighbour)`.
 fn reachability_density(near: &[Neighbor], k_distance: &[f64]) -> f64 {
-    let sum: f64 = near.iter().map(|(distance, j)| distance.max(k_distance[*j as usize])).sum();
+    let sum: f64 = near
+        .iter()
+        .map(|(distance, j)| distance.max(k_distance[*j as usize]))
+        .sum();
     // The summand keeps duplicates finite, as in scikit-learn.
     1.0 / (sum / near.len() as f64 + 1e-10)
 }
 
 /// A fitted local outlier factor.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LocalOutlierFactorModel {
     k: usize,
     k_distance: Vec<f64>,
@@ -116,7 +139,7 @@ impl LocalOutlierFactorModel {
     /// Scores of the query rows: mean over the neighbours of their density over the row's own.
     ///
     /// # Errors
-    /// If the table is of another number of training rows or of too few neighbours.
+    /// If the table is of another number of training rows or holds too few neighbours.
     pub fn score(&self, table: &NeighborTable) -> Result<Vec<f64>, DetectorError> {
         self.factors(table, &table.query)
     }
@@ -130,12 +153,16 @@ impl LocalOutlierFactorModel {
     }
 
     fn factors(&self, table: &NeighborTable, rows: &[Vec<Neighbor>]) -> Result<Vec<f64>, DetectorError> {
-        if table.n != self.density.len() || table.k_max() < self.k {
-            return Err(DetectorError::Shape {
-                what: "training rows of the table".into(),
-                found: table.n,
-                expected: self.density.len(),
-            });
+        let shape = |what: &str, found, expected| DetectorError::Shape {
+            what: what.into(),
+            found,
+            expected,
+        };
+        if table.n != self.density.len() {
+            return Err(shape("training rows of the table", table.n, self.density.len()));
+        }
+        if table.k_max() < self.k {
+            return Err(shape("neighbours in the table", table.k_max(), self.k));
         }
         let factor = |near: &Vec<Neighbor>| {
             let near = &near[..self.k];

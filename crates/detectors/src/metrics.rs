@@ -23,10 +23,16 @@ pub fn auroc(scores: &[f64], defective: &[bool]) -> Result<f64, DetectorError> {
     let negatives = defective.len() - positives;
     if positives == 0 || negatives == 0 {
         let missing = if positives == 0 { "defective" } else { "good" };
-        return Err(DetectorError::OneClass { missing, rows: scores.len() });
+        return Err(DetectorError::OneClass {
+            missing,
+            rows: scores.len(),
+        });
     }
-    let mut order: Vec<(f64, bool)> =
-        scores.iter().map(|s| nan_to_num(*s)).zip(defective.iter().copied()).collect();
+    let mut order: Vec<(f64, bool)> = scores
+        .iter()
+        .map(|s| nan_to_num(*s))
+        .zip(defective.iter().copied())
+        .collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0));
     // Twice the midranks, in integers: exact for any number of rows.
     let mut twice_ranks: u128 = 0;
@@ -67,8 +73,14 @@ mod tests {
         assert_eq!(auroc(&[0.0, 1.0, 0.0, 1.0], &labels), Ok(1.0));
         assert_eq!(auroc(&[1.0; 4], &labels), Ok(0.5));
         assert_eq!(auroc(&[0.0, -0.0, 0.0, -0.0], &labels), Ok(0.5));
-        assert_eq!(auroc(&[f64::NAN, f64::INFINITY, 0.0, f64::INFINITY], &labels), Ok(1.0));
-        assert_eq!(auroc(&[f64::INFINITY, f64::NEG_INFINITY, 1.0, 2.0], &labels), Ok(0.25));
+        assert_eq!(
+            auroc(&[f64::NAN, f64::INFINITY, 0.0, f64::INFINITY], &labels),
+            Ok(1.0)
+        );
+        assert_eq!(
+            auroc(&[f64::INFINITY, f64::NEG_INFINITY, 1.0, 2.0], &labels),
+            Ok(0.25)
+        );
         assert_eq!(count_non_finite(&[f64::NAN, 1.0, f64::NEG_INFINITY]), 2);
     }
 

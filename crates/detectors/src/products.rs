@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::DetectorError;
@@ -14,8 +14,14 @@ const TILE: usize = 128;
 /// Columns that are centred and multiplied at a time.
 const PANEL: usize = 1024;
 /// Pairs whose squared distance is a smaller part than this of their squared norms are computed again
-/// from their rows, because the difference of products has lost too many digits.
-const NEAR: f64 = 1e-7;
+/// from their rows, because the difference of products has lost too many digits: products err by about 1e-14 of
+/// the squared norms, so that what remains errs by at most about 1e-10 of itself.
+const NEAR: f64 = 1e-4;
+/// Squared norms and their likes must stay below this, so that sums of a few of them stay finite.
+const LARGEST: f64 = 1e300;
+/// Partial sums of a row: a fixed number, so that the order of additions is fixed, and enough for the compiler to
+/// add several at once.
+const LANES: usize = 8;
 
 /// An element of a row matrix: `f32` or `f64`.
 pub trait Element: Copy + Send + Sync + Into<f64> + sealed::Sealed {}
@@ -36,7 +42,11 @@ mod sealed {
 /// cancellation for rows that lie far from the origin.
 ///
 /// A prefix of training groups is a leading block, and its numbers do not depend on the groups that follow: the
-/// training set without augmentation is had from the one with.
+/// training set without augmentation is had from the one with: tiles do not cross groups and the centre is that of
+/// the first group. For the same reason results are the same bytes for any number of threads.
+///
+/// Squared distances are `K_xx + K_yy - 2 K_xy`, or, for pairs so close that this would cancel, summed from the
+/// rows themselves; equal rows have distance 0.
 #[derive(Clone, Debug)]
 pub struct InnerProducts {
     dimensions: usize,
@@ -63,6 +73,23 @@ struct RowSums {
     sum: f64,
 }
 
+impl RowSums {
+    /// Adds a panel's part of a centred row.
+    fn add(&mut self, centred: &[f64], centre: &[f64], mean: f64) {
+        let (mut square, mut about, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        for (z, c) in centred.chunks(LANES).zip(centre.chunks(LANES)) {
+            for (lane, (z, c)) in z.iter().zip(c).enumerate() {
+                square[lane] += z * z;
+                about[lane] += z * (c - mean);
+                sum[lane] += z;
+            }
+        }
+        self.square += square.iter().sum::<f64>();
+        self.about += about.iter().sum::<f64>();
+        self.sum += sum.iter().sum::<f64>();
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Centre {
     /// Mean g of all entries of c.
@@ -87,7 +114,8 @@ impl InnerProducts {
     /// current rayon pool; besides the result, memory for a panel of some columns of all rows is needed.
     ///
     /// # Errors
-    /// If there is no training row or no column, if column counts differ, or if a value is not finite.
+    /// If there is no training row or no column, if column counts differ, if a value is not finite (the error names
+    /// group, row and column), or if values are so large that squared norms leave the range of f64.
     pub fn from_rows<T: Element>(
         train_groups: &[ArrayView2<'_, T>],
         query: ArrayView2<'_, T>,
@@ -95,7 +123,11 @@ impl InnerProducts {
         let first = train_groups.first().map_or((0, 0), |g| g.dim());
         if first.0 == 0 || first.1 == 0 {
             let what = "the first group of training rows".to_owned();
-            return Err(DetectorError::Empty { what, rows: first.0, columns: first.1 });
+            return Err(DetectorError::Empty {
+                what,
+                rows: first.0,
+                columns: first.1,
+            });
         }
         let d = first.1;
         let named: Vec<(String, ArrayView2<'_, T>)> = train_groups
@@ -138,17 +170,14 @@ impl InnerProducts {
             let centre_part = &centre_row[from..from + width];
             let panel = &mut panel[..(n + m) * width];
             let rows: Vec<_> = all.iter().flat_map(|g| g.outer_iter()).collect();
-            panel.par_chunks_mut(width).zip(&mut sums).zip(&rows).for_each(|((out, sums), row)| {
-                let row = row.slice(s![from..from + width]);
-                for ((out, x), c) in out.iter_mut().zip(row).zip(centre_part) {
-                    let x: f64 = (*x).into();
-                    let z = x - c;
-                    *out = z;
-                    sums.square += z * z;
-                    sums.about += z * (c - mean);
-                    sums.sum += z;
-                }
-            });
+            panel
+                .par_chunks_mut(width)
+                .zip(&mut sums)
+                .zip(&rows)
+                .for_each(|((out, sums), row)| {
+                    centre_part_of_row(row.slice(s![from..from + width]), centre_part, out);
+                    sums.add(out, centre_part, mean);
+                });
             let panel = MatRef::from_row_major_slice(panel, n + m, width);
             tiles.par_iter_mut().with_max_len(1).for_each(|(a, b, tile)| {
                 let left = panel.subrows(a.start, a.end - a.start);
@@ -171,11 +200,38 @@ impl InnerProducts {
                 }
             }
         }
+        // The norm of a training row is its product with itself, from the same multiplication as the others.
+        for (i, sums) in sums[..n].iter_mut().enumerate() {
+            sums.square = train[[i, i]];
+        }
         let query_rows = sums.split_off(n);
-        let mut products =
-            InnerProducts { dimensions: d, train, cross, train_rows: sums, query_rows, centre, near: BTreeMap::new() };
+        let mut products = InnerProducts {
+            dimensions: d,
+            train,
+            cross,
+            train_rows: sums,
+            query_rows,
+            centre,
+            near: BTreeMap::new(),
+        };
+        products.check_range()?;
         products.refine(&all);
         Ok(products)
+    }
+
+    /// Whether everything that is recovered from the sums is finite.
+    fn check_range(&self) -> Result<(), DetectorError> {
+        let whole = self.view();
+        let fits = |r: &RowSums| r.square < LARGEST && whole.offset(r).abs() < LARGEST;
+        let rows = self.train_rows.iter().chain(&self.query_rows);
+        if whole.centre_square() < LARGEST && rows.clone().all(fits) {
+            return Ok(());
+        }
+        Err(DetectorError::Overflow {
+            detector: "inner products",
+            what: "a squared norm",
+            hint: "values must be below about 1e150: scale the rows",
+        })
     }
 
     /// Computes the distances of nearly equal rows from the rows themselves.
@@ -189,14 +245,7 @@ impl InnerProducts {
                 let columns = if i < n { i } else { n };
                 (0..columns)
                     .filter(|&j| this.is_near(i, j))
-                    .map(|j| {
-                        let square =
-                            rows[i].iter().zip(rows[j]).map(|(a, b)| {
-                                let (a, b): (f64, f64) = ((*a).into(), (*b).into());
-                                (a - b) * (a - b)
-                            });
-                        ((i, j), square.sum())
-                    })
+                    .map(|j| ((i, j), exact_sq_distance(rows[i], rows[j])))
                     .collect()
             })
             .collect();
@@ -226,7 +275,11 @@ impl InnerProducts {
         }
         let (difference, squares) = self.difference(i, j);
         if difference <= NEAR * squares {
-            let key = if i < self.train_rows.len() { (i.max(j), i.min(j)) } else { (i, j) };
+            let key = if i < self.train_rows.len() {
+                (i.max(j), i.min(j))
+            } else {
+                (i, j)
+            };
             if let Some(exact) = self.near.get(&key) {
                 return *exact;
             }
@@ -251,7 +304,10 @@ impl InnerProducts {
 
     /// All training rows, all query rows.
     pub fn view(&self) -> ProductsView<'_> {
-        ProductsView { products: self, n: self.train_len() }
+        ProductsView {
+            products: self,
+            n: self.train_len(),
+        }
     }
 
     /// The first `n_train` training rows, all query rows.
@@ -266,7 +322,10 @@ impl InnerProducts {
                 expected: self.train_len(),
             });
         }
-        Ok(ProductsView { products: self, n: n_train })
+        Ok(ProductsView {
+            products: self,
+            n: n_train,
+        })
     }
 }
 
@@ -303,13 +362,16 @@ impl<'a> ProductsView<'a> {
         self.products.cross.slice(s![.., ..self.n])
     }
 
-    /// `<x_i, x_j>` of training rows.
+    /// `<x_i, x_j>` of training rows, not centred.
+    ///
+    /// # Panics
+    /// Like all accessors of single entries, if an index is out of range.
     pub fn train_inner(&self, i: usize, j: usize) -> f64 {
         let p = self.products;
         p.train[[i, j]] + self.offset(&p.train_rows[i]) + self.offset(&p.train_rows[j]) + self.centre_square()
     }
 
-    /// `<q, x_j>` of query row q and training row j.
+    /// `<q, x_j>` of query row q and training row j, not centred.
     pub fn query_inner(&self, q: usize, j: usize) -> f64 {
         let p = self.products;
         p.cross[[q, j]] + self.offset(&p.query_rows[q]) + self.offset(&p.train_rows[j]) + self.centre_square()
@@ -350,18 +412,62 @@ impl<'a> ProductsView<'a> {
 
 fn check<T: Element>(what: &str, rows: ArrayView2<'_, T>, d: usize) -> Result<(), DetectorError> {
     if rows.ncols() != d {
-        return Err(DetectorError::Shape { what: format!("columns of {what}"), found: rows.ncols(), expected: d });
+        return Err(DetectorError::Shape {
+            what: format!("columns of {what}"),
+            found: rows.ncols(),
+            expected: d,
+        });
     }
     let bad = (0..rows.nrows()).into_par_iter().find_map_first(|r| {
-        rows.row(r).iter().position(|v| !(*v).into().is_finite()).map(|c| (r, c))
+        rows.row(r)
+            .iter()
+            .position(|v| !(*v).into().is_finite())
+            .map(|c| (r, c))
     });
     match bad {
         Some((row, column)) => {
             let value = rows[[row, column]].into();
-            Err(DetectorError::NotFinite { what: what.to_owned(), row, column, value })
+            Err(DetectorError::NotFinite {
+                what: what.to_owned(),
+                row,
+                column,
+                value,
+            })
         }
         None => Ok(()),
     }
+}
+
+/// Writes `row - centre` to `out`.
+fn centre_part_of_row<T: Element>(row: ArrayView1<'_, T>, centre: &[f64], out: &mut [f64]) {
+    // A row that lies in one piece, as nearly all do, goes several entries at a time.
+    if let Some(row) = row.as_slice() {
+        for ((out, x), c) in out.iter_mut().zip(row).zip(centre) {
+            *out = (*x).into() - c;
+        }
+    } else {
+        for ((out, x), c) in out.iter_mut().zip(row).zip(centre) {
+            *out = (*x).into() - c;
+        }
+    }
+}
+
+/// `|a - b|^2` entry by entry.
+fn exact_sq_distance<T: Element>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
+    let square = |(x, y): (&T, &T)| {
+        let difference: f64 = (*x).into() - (*y).into();
+        difference * difference
+    };
+    let (Some(a), Some(b)) = (a.as_slice(), b.as_slice()) else {
+        return a.iter().zip(b).map(square).sum();
+    };
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+        for (sum, pair) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += square(pair);
+        }
+    }
+    sums.iter().sum()
 }
 
 fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
@@ -383,7 +489,10 @@ fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
 /// Blocks of at most `TILE` rows that do not cross groups: training, and query.
 fn blocks<T>(train_groups: &[ArrayView2<'_, T>], m: usize, n: usize) -> (Vec<Block>, Vec<Block>) {
     let cut = |start: usize, len: usize| {
-        (0..len).step_by(TILE).map(move |o| Block { start: start + o, end: start + (o + TILE).min(len) })
+        (0..len).step_by(TILE).map(move |o| Block {
+            start: start + o,
+            end: start + (o + TILE).min(len),
+        })
     };
     let mut start = 0;
     let mut train = vec![];

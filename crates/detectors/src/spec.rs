@@ -71,9 +71,15 @@ impl std::fmt::Display for DetectorKind {
 impl std::str::FromStr for DetectorKind {
     type Err = String;
     fn from_str(s: &str) -> Result<DetectorKind, String> {
-        DetectorKind::ALL.into_iter().find(|k| k.name() == s).ok_or_else(|| {
-            format!("`{s}` is none of {}", DetectorKind::ALL.map(DetectorKind::name).join(", "))
-        })
+        DetectorKind::ALL
+            .into_iter()
+            .find(|k| k.name() == s)
+            .ok_or_else(|| {
+                format!(
+                    "`{s}` is none of {}",
+                    DetectorKind::ALL.map(DetectorKind::name).join(", ")
+                )
+            })
     }
 }
 
@@ -103,7 +109,9 @@ impl DetectorSpec {
                 SvmKernel::Sigmoid => r#"{"kernel": "sigmoid"}"#.into(),
                 SvmKernel::Poly { degree } => format!(r#"{{"degree": {degree}, "kernel": "poly"}}"#),
             },
-            DetectorSpec::IsolationForest { n_estimators } => format!(r#"{{"n_estimators": {n_estimators}}}"#),
+            DetectorSpec::IsolationForest { n_estimators } => {
+                format!(r#"{{"n_estimators": {n_estimators}}}"#)
+            }
             DetectorSpec::KernelDensity(density) => {
                 let bandwidth = match density.bandwidth {
                     // As Python prints a float: with a decimal point.
@@ -111,7 +119,10 @@ impl DetectorSpec {
                     Bandwidth::Scott => r#""scott""#.into(),
                     Bandwidth::Silverman => r#""silverman""#.into(),
                 };
-                format!(r#"{{"bandwidth": {bandwidth}, "kernel": "{}"}}"#, density.kernel.name())
+                format!(
+                    r#"{{"bandwidth": {bandwidth}, "kernel": "{}"}}"#,
+                    density.kernel.name()
+                )
             }
             DetectorSpec::LocalOutlierFactor(lof) => format!(r#"{{"n_neighbors": {}}}"#, lof.n_neighbors),
             DetectorSpec::EllipticEnvelope { components } => {
@@ -125,19 +136,29 @@ impl DetectorSpec {
 pub fn study_grid() -> Vec<DetectorSpec> {
     let mut grid = vec![];
     let degrees = [3, 5, 8, 13, 21, 34, 55].map(|degree| SvmKernel::Poly { degree });
-    for kernel in [SvmKernel::Linear, SvmKernel::Rbf, SvmKernel::Sigmoid].into_iter().chain(degrees) {
+    for kernel in [SvmKernel::Linear, SvmKernel::Rbf, SvmKernel::Sigmoid]
+        .into_iter()
+        .chain(degrees)
+    {
         grid.push(DetectorSpec::OneClassSvm(OneClassSvm::new(kernel)));
     }
     for n_estimators in (10..=100).step_by(10).chain((200..=1000).step_by(100)) {
         grid.push(DetectorSpec::IsolationForest { n_estimators });
     }
-    for bandwidth in [Bandwidth::Value(0.5), Bandwidth::Value(1.0), Bandwidth::Scott, Bandwidth::Silverman] {
+    for bandwidth in [
+        Bandwidth::Value(0.5),
+        Bandwidth::Value(1.0),
+        Bandwidth::Scott,
+        Bandwidth::Silverman,
+    ] {
         for kernel in DensityKernel::ALL {
             grid.push(DetectorSpec::KernelDensity(KernelDensity { kernel, bandwidth }));
         }
     }
     for n_neighbors in [2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64] {
-        grid.push(DetectorSpec::LocalOutlierFactor(LocalOutlierFactor { n_neighbors }));
+        grid.push(DetectorSpec::LocalOutlierFactor(LocalOutlierFactor {
+            n_neighbors,
+        }));
     }
     for components in [32, 64, 128, 256] {
         grid.push(DetectorSpec::EllipticEnvelope { components });
@@ -155,8 +176,10 @@ mod tests {
         assert_eq!(grid.len(), 71);
         let count = |kind| grid.iter().filter(|s| s.kind() == kind).count();
         assert_eq!(DetectorKind::ALL.map(count), [10, 19, 24, 14, 4]);
-        let mut texts: Vec<String> =
-            grid.iter().map(|s| format!("{} {}", s.model_name(), s.hyperparameter_json())).collect();
+        let mut texts: Vec<String> = grid
+            .iter()
+            .map(|s| format!("{} {}", s.model_name(), s.hyperparameter_json()))
+            .collect();
         for expected in [
             r#"LocalOutlierFactor {"n_neighbors": 4}"#,
             r#"OneClassSVM {"degree": 5, "kernel": "poly"}"#,

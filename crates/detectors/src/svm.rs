@@ -30,7 +30,7 @@ pub enum SvmKernel {
 pub struct OneClassSvm {
     /// The kernel.
     pub kernel: SvmKernel,
-    /// Upper bound of the fraction of training errors, in (0, 1].
+    /// Upper bound of the fraction of training errors, between 0 and 1.
     pub nu: f64,
     /// Tolerance of the stopping condition, positive.
     pub tol: f64,
@@ -41,7 +41,12 @@ pub struct OneClassSvm {
 impl OneClassSvm {
     /// The kernel with the study's parameters: nu 0.5, tol 1e-3, at most 1000 iterations.
     pub fn new(kernel: SvmKernel) -> OneClassSvm {
-        OneClassSvm { kernel, nu: 0.5, tol: 1e-3, max_iter: Some(1000) }
+        OneClassSvm {
+            kernel,
+            nu: 0.5,
+            tol: 1e-3,
+            max_iter: Some(1000),
+        }
     }
 
     /// Fits the training rows. The order of rows matters if the iterations run out.
@@ -50,14 +55,19 @@ impl OneClassSvm {
     /// If a parameter is out of range, or the kernel's values leave the range of f64 (high degrees on rows far from
     /// the origin).
     pub fn fit(&self, products: ProductsView<'_>) -> Result<OneClassSvmModel, DetectorError> {
-        if !(self.nu > 0.0 && self.nu <= 1.0) {
-            return Err(parameter("nu", self.nu, "in (0, 1]"));
+        // At nu = 1 all rows are at their bound and the offset is not determined (infinite in libsvm).
+        if !(self.nu > 0.0 && self.nu < 1.0) {
+            return Err(parameter("nu", self.nu, "between 0 and 1"));
         }
         if !(self.tol > 0.0 && self.tol.is_finite()) {
             return Err(parameter("tol", self.tol, "positive"));
         }
         let variance = products.variance();
-        let gamma = if variance == 0.0 { 1.0 } else { 1.0 / (products.dimensions() as f64 * variance) };
+        let gamma = if variance == 0.0 {
+            1.0
+        } else {
+            1.0 / (products.dimensions() as f64 * variance)
+        };
         let n = products.train_len();
         let kernel = self.kernel;
         let value = |i: usize, j: usize| {
@@ -74,7 +84,9 @@ impl OneClassSvm {
                 matrix[j * n + i] = v;
             }
         }
-        if !matrix.iter().all(|v| v.is_finite()) {
+        // A high degree may leave the range of f32. libsvm goes on, and its result may yet be finite: so do we where
+        // the number of iterations is limited. Without a limit there would be no promise to end.
+        if self.max_iter.is_none() && !matrix.iter().all(|v| v.is_finite()) {
             return Err(overflow("a kernel value"));
         }
         let solution = Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter);
@@ -97,7 +109,11 @@ impl OneClassSvm {
 }
 
 fn parameter(name: &'static str, value: f64, expected: &'static str) -> DetectorError {
-    DetectorError::Parameter { name, value: value.to_string(), expected }
+    DetectorError::Parameter {
+        name,
+        value: value.to_string(),
+        expected,
+    }
 }
 
 fn overflow(what: &'static str) -> DetectorError {
@@ -133,7 +149,7 @@ fn power(base: f64, times: u32) -> f64 {
 }
 
 /// A fitted one-class SVM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OneClassSvmModel {
     kernel: SvmKernel,
     gamma: f64,
@@ -162,7 +178,10 @@ impl OneClassSvmModel {
             let mut sum = 0.0;
             for (&i, alpha) in self.support.iter().zip(&self.dual_coef) {
                 let inner = || products.query_inner(q, i);
-                sum += alpha * self.kernel.value(self.gamma, inner, || products.query_sq_distance(q, i));
+                sum += alpha
+                    * self
+                        .kernel
+                        .value(self.gamma, inner, || products.query_sq_distance(q, i));
             }
             self.rho - sum
         };
@@ -171,6 +190,11 @@ impl OneClassSvmModel {
             return Err(overflow("a score"));
         }
         Ok(scores)
+    }
+
+    /// `1 / (d * variance of all entries of the training rows)`, the scale in the kernels.
+    pub fn gamma(&self) -> f64 {
+        self.gamma
     }
 
     /// Indices of the support vectors among the training rows, ascending.
@@ -247,7 +271,8 @@ impl Solver {
     fn new(matrix: Vec<f32>, diagonal: Vec<f64>, nu: f64, tol: f64) -> Solver {
         let n = diagonal.len();
         let mut alpha = vec![0.0; n];
-        let mut left = nu * n as f64;
+        // Summed up as scikit-learn sums weights: the last bit decides whether a tiny fraction is left over.
+        let mut left = (0..n).fold(0.0, |sum, _| sum + nu);
         for a in &mut alpha {
             if left <= 0.0 {
                 break;
@@ -326,7 +351,12 @@ impl Solver {
         for (p, &row) in self.row.iter().enumerate() {
             alpha[row] = self.alpha[p];
         }
-        Solution { alpha, rho, iterations, converged }
+        Solution {
+            alpha,
+            rho,
+            iterations,
+            converged,
+        }
     }
 
     /// The pair that violates optimality most, by second-order information; `None` within the tolerance.
@@ -498,6 +528,10 @@ impl Solver {
                 }
             }
         }
-        if free > 0 { sum / f64::from(free) } else { (upper + lower) / 2.0 }
+        if free > 0 {
+            sum / f64::from(free)
+        } else {
+            (upper + lower) / 2.0
+        }
     }
 }
