@@ -207,7 +207,4 @@ pub enum BackbonesError {
         /// The layer.
         layer: &'static str,
     },
-    /// A fault of this crate.
-    #[error("internal error in the shapes of a network; please report it")]
-    Internal(#[from] ndarray::ShapeError),
 }

@@ -222,7 +222,7 @@ impl Network {
         }
         for (depth, (stage, layers)) in self.description.stages.iter().zip(&self.stages).enumerate() {
             for layer in layers {
-                layer.run(slots, shapes, patches)?;
+                layer.run(slots, shapes, patches);
             }
             if !self.taps.contains(&depth) {
                 continue;
@@ -245,12 +245,7 @@ impl Network {
 }
 
 impl Layer {
-    fn run(
-        &self,
-        slots: &mut [Vec<f32>],
-        shapes: &mut [TapShape],
-        patches: &mut Vec<f32>,
-    ) -> Result<(), BackbonesError> {
+    fn run(&self, slots: &mut [Vec<f32>], shapes: &mut [TapShape], patches: &mut Vec<f32>) {
         let (from, to) = match self {
             Layer::Convolution { from, to, .. } | Layer::MaxPool { from, to, .. } => (*from, *to),
         };
@@ -270,7 +265,7 @@ impl Layer {
                     residual: residual.map(|slot| slots[slot].as_slice()),
                     relu: *relu,
                 };
-                convolution.run(&slots[from], input, finish, patches, &mut output)?;
+                convolution.run(&slots[from], input, finish, patches, &mut output);
             }
             Layer::MaxPool { window, .. } => {
                 shapes[to] = TapShape {
@@ -283,7 +278,6 @@ impl Layer {
             }
         }
         slots[to] = output;
-        Ok(())
     }
 }
 
