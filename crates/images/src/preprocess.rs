@@ -225,7 +225,7 @@ fn antialias(
 // Paper mode is written by hand because it must be exact. PyTorch's x86 kernels are compiled so that each
 // product that is added to is fused with the addition (one rounding, not two), and where a value is near
 // one half that decides to which level it is rounded. With the fusions below all values of the golden set
-// agree; without them, or with the other product of a sum fused, some two hundred of forty million do not.
+// agree; without them, or with the other product of a sum fused, two to five hundred of forty million do not.
 // The resizing library gives no say in this. (With one thread PyTorch takes yet another kernel, which
 // differs in as few values; the study ran on many, and so does the golden script.)
 
