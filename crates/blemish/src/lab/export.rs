@@ -78,7 +78,8 @@ pub fn write_rows(rows: &[Row], format: ExportFormat, out: &mut dyn Write) -> st
             for row in rows {
                 // The published table writes booleans as Python does.
                 let augmented = if row.augmented { "True" } else { "False" };
-                csv.serialize(record(row, augmented, row.hyperparameter.as_str()))?;
+                let record = record(row, augmented, row.hyperparameter.as_str());
+                csv.serialize(record).map_err(io_error)?;
             }
             csv.flush()
         }
@@ -126,6 +127,14 @@ pub fn export(store: &Store, format: ExportFormat, file: &Path) -> Result<usize,
     temporary.as_file().sync_all().map_err(io)?;
     temporary.persist(file).map_err(|e| io(e.error))?;
     Ok(rows.len())
+}
+
+/// The I/O error inside a CSV error: whether a disk is full or a pipe closed is told by its kind.
+fn io_error(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// A builder of temporary files that end up as readable as any new file; they are private by default.

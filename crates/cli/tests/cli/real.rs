@@ -114,9 +114,9 @@ fn table(reader: impl std::io::Read) -> BTreeMap<[String; 7], f64> {
     let columns = names.map(at);
     let auroc = at("auroc");
     csv.records()
-        .map(|r| {
-            let r = r.unwrap();
-            (columns.map(|c| r[c].to_owned()), r[auroc].parse().unwrap())
-        })
+        .map(|r| r.unwrap())
+        // The study's failures have none.
+        .filter(|r| !r[auroc].is_empty())
+        .map(|r| (columns.map(|c| r[c].to_owned()), r[auroc].parse().unwrap()))
         .collect()
 }
