@@ -1,0 +1,10 @@
+//! Detectors against scikit-learn's golden values (tests/golden/detectors.py), and what must hold for any rows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+mod density;
+mod grid;
+mod lof;
+mod metrics;
+mod products;
+mod svm;

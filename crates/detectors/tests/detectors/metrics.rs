@@ -1,0 +1,56 @@
+use blemish_detectors::{DetectorError, auroc};
+use proptest::prelude::*;
+
+use crate::common::{golden, uniform};
+
+#[test]
+fn areas_are_those_of_scikit_learn() {
+    for expected in golden().aurocs {
+        let scores: Vec<f64> = (0..expected.n)
+            .map(|i| (uniform(expected.seed, i, 0) % expected.levels) as f64)
+            .collect();
+        let defective: Vec<bool> = (0..expected.n)
+            .map(|i| uniform(expected.seed, i, 1).is_multiple_of(3))
+            .collect();
+        let found = auroc(&scores, &defective).unwrap();
+        assert!(
+            (found - expected.auroc).abs() < 1e-12,
+            "{found} {}",
+            expected.auroc
+        );
+    }
+}
+
+#[test]
+fn lengths_must_agree() {
+    assert!(matches!(
+        auroc(&[1.0], &[true, false]),
+        Err(DetectorError::Shape { .. })
+    ));
+    assert!(matches!(auroc(&[], &[]), Err(DetectorError::OneClass { .. })));
+}
+
+proptest! {
+    #[test]
+    fn an_area_is_the_share_of_ordered_pairs(
+        rows in prop::collection::vec((prop::sample::select(vec![
+            f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -1.0, -0.0, 0.0, 1.0, 2.5,
+        ]), any::<bool>()), 2..40),
+    ) {
+        let (scores, defective): (Vec<f64>, Vec<bool>) = rows.into_iter().unzip();
+        prop_assume!(defective.contains(&true) && defective.contains(&false));
+        let number = |s: f64| if s.is_nan() { 0.0 } else { s.clamp(f64::MIN, f64::MAX) };
+        let (mut wins, mut pairs) = (0.0, 0.0);
+        for (a, _) in scores.iter().zip(&defective).filter(|(_, d)| **d) {
+            for (b, _) in scores.iter().zip(&defective).filter(|(_, d)| !**d) {
+                let (a, b) = (number(*a), number(*b));
+                pairs += 1.0;
+                wins += if a > b { 1.0 } else if a == b { 0.5 } else { 0.0 };
+            }
+        }
+        let found = auroc(&scores, &defective).unwrap();
+        prop_assert!((found - wins / pairs).abs() < 1e-12);
+        let negated: Vec<f64> = scores.iter().map(|s| -s).collect();
+        prop_assert!((auroc(&negated, &defective).unwrap() - (1.0 - found)).abs() < 1e-12);
+    }
+}
