@@ -126,3 +126,26 @@ fn bandwidths_must_be_positive_numbers() {
         Err(DetectorError::Shape { .. })
     ));
 }
+
+#[test]
+fn kernels_of_finite_support_end_before_one_bandwidth() {
+    let products = InnerProducts::from_rows(&[array![[0.0]].view()], array![[0.5], [0.4375]].view()).unwrap();
+    for kernel in [
+        DensityKernel::Tophat,
+        DensityKernel::Epanechnikov,
+        DensityKernel::Linear,
+        DensityKernel::Cosine,
+    ] {
+        let density = KernelDensity {
+            kernel,
+            bandwidth: Bandwidth::Value(0.5),
+        };
+        let scores = density
+            .fit(products.view())
+            .unwrap()
+            .score(products.view())
+            .unwrap();
+        assert_eq!(scores[0], f64::INFINITY, "{kernel:?}");
+        assert!(scores[1].is_finite(), "{kernel:?}");
+    }
+}
