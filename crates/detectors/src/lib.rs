@@ -39,7 +39,10 @@ pub use error::DetectorError;
 pub use forest::{IsolationForest, IsolationForestModel};
 pub use kde::{Bandwidth, DensityKernel, KernelDensity, KernelDensityModel};
 pub use lof::{LocalOutlierFactor, LocalOutlierFactorModel, NeighborTable};
-pub use metrics::{auroc, count_non_finite};
+pub use metrics::{
+    F1Max, PrecisionRecallCurve, RocCurve, auroc, average_precision, count_non_finite, f1_max,
+    precision_recall_curve, roc_curve,
+};
 pub use pca::Pca;
 pub use products::{Element, InnerProducts, ProductsView};
 pub use spec::{DetectorKind, DetectorSpec, study_grid};
