@@ -59,7 +59,12 @@ pub struct F1Max {
 pub fn f1_max(scores: &[f64], defective: &[bool]) -> Result<F1Max, DetectorError> {
     let steps = Steps::of(scores, defective)?;
     // F1 = 2 tp / (tp + fp + positives), compared without rounding.
-    let parts = |s: &Step| (s.defective as u128, (s.defective + s.good + steps.defective) as u128);
+    let parts = |s: &Step| {
+        (
+            s.defective as u128,
+            (s.defective + s.good + steps.defective) as u128,
+        )
+    };
     let mut best = steps.steps[0];
     for step in &steps.steps {
         let ((a, b), (best_a, best_b)) = (parts(step), parts(&best));

@@ -4,6 +4,7 @@
 mod common;
 mod density;
 mod grid;
+mod leave_one_out;
 mod lof;
 mod metrics;
 mod products;
