@@ -6,6 +6,7 @@ mod density;
 mod grid;
 mod leave_one_out;
 mod lof;
+mod mahalanobis;
 mod metrics;
 mod products;
 mod svm;
