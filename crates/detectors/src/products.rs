@@ -1,5 +1,7 @@
 //! Inner products of rows about a fixed centre: all that four of the five detectors need to know.
 
+mod stored;
+
 use std::collections::BTreeMap;
 
 use faer::linalg::matmul::matmul;
@@ -8,6 +10,7 @@ use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::DetectorError;
+pub(crate) use stored::StoredRows;
 
 /// Rows of a tile: a fixed number, so that what a tile computes depends on its rows alone.
 const TILE: usize = 128;
@@ -29,9 +32,27 @@ impl Element for f32 {}
 impl Element for f64 {}
 
 mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
+    pub trait Sealed: Copy {
+        /// Whether it is of single precision.
+        const SINGLE: bool;
+
+        /// The value in single precision.
+        fn to_f32(self) -> f32;
+    }
+    impl Sealed for f32 {
+        const SINGLE: bool = true;
+
+        fn to_f32(self) -> f32 {
+            self
+        }
+    }
+    impl Sealed for f64 {
+        const SINGLE: bool = false;
+
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+    }
 }
 
 /// Inner products of training rows with each other and of query rows with training rows.
@@ -100,6 +121,17 @@ struct Centre {
     sum: f64,
 }
 
+impl Centre {
+    fn of(row: &[f64]) -> Centre {
+        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        Centre {
+            mean,
+            square: row.iter().map(|c| (c - mean).powi(2)).sum(),
+            sum: row.iter().map(|c| c - mean).sum(),
+        }
+    }
+}
+
 /// A block of rows that one tile covers.
 #[derive(Clone, Copy)]
 struct Block {
@@ -144,12 +176,8 @@ impl InnerProducts {
         let all: Vec<ArrayView2<'_, T>> = named.iter().map(|(_, g)| *g).collect();
 
         let centre_row = column_means(train_groups[0]);
-        let mean = centre_row.iter().sum::<f64>() / d as f64;
-        let centre = Centre {
-            mean,
-            square: centre_row.iter().map(|c| (c - mean).powi(2)).sum(),
-            sum: centre_row.iter().map(|c| c - mean).sum(),
-        };
+        let centre = Centre::of(&centre_row);
+        let mean = centre.mean;
 
         let (train_blocks, query_blocks) = blocks(train_groups, m, n);
         let mut tiles: Vec<(Block, Block, Mat<f64>)> = vec![];
@@ -458,8 +486,8 @@ fn centre_part_of_row<T: Element>(row: ArrayView1<'_, T>, centre: &[f64], out: &
 }
 
 /// `|a - b|^2` entry by entry.
-fn exact_sq_distance<T: Element>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
-    let square = |(x, y): (&T, &T)| {
+fn exact_sq_distance<A: Element, B: Element>(a: ArrayView1<'_, A>, b: ArrayView1<'_, B>) -> f64 {
+    let square = |(x, y): (&A, &B)| {
         let difference: f64 = (*x).into() - (*y).into();
         difference * difference
     };

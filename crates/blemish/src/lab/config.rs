@@ -75,7 +75,7 @@ impl GridConfig {
             initializations: vec![Initialization::Random, Initialization::Imagenet1kV1],
             layers: None,
             augmented: Augmentation::Both,
-            detectors: DetectorKind::ALL.to_vec(),
+            detectors: DetectorKind::STUDY.to_vec(),
             weights: None,
             resize: ResizeMode::Antialias,
             seed: 0,

@@ -21,7 +21,7 @@ pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
     features: 1,
     products: 1,
-    detectors: 1,
+    detectors: 2,
 };
 
 impl Versions {
