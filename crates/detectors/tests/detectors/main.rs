@@ -8,3 +8,4 @@ mod lof;
 mod metrics;
 mod products;
 mod svm;
+mod wide;
