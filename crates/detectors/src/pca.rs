@@ -19,7 +19,8 @@ const SCORED: usize = 32;
 /// (the "dual" of the d x d covariance), and are exact: no component is dropped, no random projection used.
 ///
 /// There are min(n, d) components. As the training mean is taken out, at most n - 1 of them vary; a component whose
-/// eigenvalue is at most n eps times the largest is *null*: it is kept, so that counts are as expected, but its
+/// eigenvalue is at most n eps times the largest, or no larger than what the rounding errors of products in f32 make
+/// (3 sqrt(n) times their standard error), is *null*: it is kept, so that counts are as expected, but its
 /// variance and all its scores, of training and query rows, are exactly 0. To divide by the square root of such an
 /// eigenvalue would blow rounding errors up to the size of real scores.
 ///
@@ -44,12 +45,16 @@ impl Pca {
     /// # Errors
     /// If there are no training rows, a product is not finite, or the eigendecomposition does not converge.
     pub fn fit(products: ProductsView<'_>) -> Result<Pca, DetectorError> {
-        Pca::from_products(products.train(), products.dimensions())
+        Pca::from_products(products.train(), products.dimensions(), products.noise())
     }
 
     /// Fits all components of rows of `dimensions` columns whose n x n inner products, about whatever centre, are
-    /// `train`.
-    fn from_products(train: ArrayView2<'_, f64>, dimensions: usize) -> Result<Pca, DetectorError> {
+    /// `train`, each with a standard error of `noise`.
+    fn from_products(
+        train: ArrayView2<'_, f64>,
+        dimensions: usize,
+        noise: f64,
+    ) -> Result<Pca, DetectorError> {
         let n = train.nrows();
         if n == 0 || dimensions == 0 {
             let what = "the training rows".to_owned();
@@ -69,7 +74,8 @@ impl Pca {
 
         let components = n.min(dimensions);
         let largest = ascending.last().copied().unwrap_or(0.0).max(0.0);
-        let null = n as f64 * f64::EPSILON * largest;
+        // Errors of the products make eigenvalues of up to twice the root of n times their size.
+        let null = (n as f64 * f64::EPSILON * largest).max(3.0 * (n as f64).sqrt() * noise);
         let eigenvalues: Vec<f64> = ascending
             .iter()
             .rev()

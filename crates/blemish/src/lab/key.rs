@@ -20,7 +20,7 @@ pub(crate) struct Versions {
 pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
     features: 1,
-    products: 1,
+    products: 2,
     detectors: 2,
 };
 

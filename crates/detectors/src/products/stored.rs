@@ -6,8 +6,9 @@ use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::tiles::{PANEL, TILE, centre_part_of_row};
 use super::{
-    BTreeMap, Centre, Element, InnerProducts, PANEL, RowSums, TILE, centre_part_of_row, check, column_means,
+    BTreeMap, Centre, Element, InnerProducts, RowSums, check_columns, check_finite, column_means,
     exact_sq_distance,
 };
 use crate::DetectorError;
@@ -78,7 +79,8 @@ fn check_rows<T: Element>(
             columns: rows.ncols(),
         });
     }
-    check(what, rows, columns.unwrap_or(rows.ncols()))
+    check_columns(what, rows, columns.unwrap_or(rows.ncols()))?;
+    check_finite(what, rows)
 }
 
 fn sums<T: Element>(rows: ArrayView2<'_, T>, centre_row: &[f64]) -> Vec<RowSums> {
@@ -184,6 +186,7 @@ impl StoredRows {
             cross,
             train_rows: self.sums.clone(),
             query_rows: sums(query, &self.centre_row),
+            noise: vec![],
             centre: self.centre,
             near: BTreeMap::new(),
         };
