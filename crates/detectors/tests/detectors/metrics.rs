@@ -1,7 +1,36 @@
 use blemish_detectors::{DetectorError, auroc};
 use proptest::prelude::*;
+use serde::Deserialize;
 
 use crate::common::{golden, uniform};
+
+#[derive(Deserialize)]
+struct Metrics {
+    cases: Vec<Ranking>,
+}
+
+/// The part of metrics.json that is used here.
+#[derive(Deserialize)]
+struct Ranking {
+    name: String,
+    scores: Vec<f64>,
+    defective: Vec<bool>,
+    auroc: f64,
+}
+
+#[test]
+fn tied_areas_are_those_of_scikit_learn() {
+    let golden: Metrics = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "metrics.json");
+    let mut failures = vec![];
+    for case in &golden.cases {
+        let found = auroc(&case.scores, &case.defective).unwrap();
+        if (found - case.auroc).abs() > 1e-12 {
+            failures.push(format!("{}: {found} for {}", case.name, case.auroc));
+        }
+    }
+    assert!(golden.cases.len() >= 18);
+    assert!(failures.is_empty(), "{failures:#?}");
+}
 
 #[test]
 fn areas_are_those_of_scikit_learn() {
