@@ -14,6 +14,7 @@ struct Golden {
 struct Components {
     name: String,
     rows: (usize, usize),
+    rank: usize,
     variance: Sketch,
     parts: Vec<Part>,
 }
@@ -21,6 +22,7 @@ struct Components {
 #[derive(Deserialize)]
 struct Part {
     k: usize,
+    gap: f64,
     projection: Vec<f64>,
     train: Sketch,
     query: Sketch,
@@ -32,7 +34,14 @@ struct Envelope {
     rows: (usize, usize),
     k: usize,
     all: Option<Fit>,
-    spread: Option<Vec<Vec<f64>>>,
+    spread: Option<Vec<Draw>>,
+}
+
+/// Statistics of a result, and how often it was found.
+#[derive(Deserialize)]
+struct Draw {
+    count: usize,
+    values: Vec<f64>,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +68,7 @@ fn products(names: &str) -> Option<InnerProducts> {
 #[test]
 fn components_of_real_features_are_numpys() {
     let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "envelope.json");
-    let mut table = Table::default();
+    let (mut table, mut at_1e_8) = (Table::default(), 0);
     for case in &golden.components {
         let Some(products) = products(&case.name) else {
             return;
@@ -73,13 +82,25 @@ fn components_of_real_features_are_numpys() {
             Sketch::of(&pca.explained_variance()[..n - 1]).error(&case.variance),
             1e-9,
         );
+        let varying = pca.explained_variance().iter().filter(|v| **v > 0.0).count();
+        table.check(name, varying == case.rank, || {
+            format!("rank {varying} for {}", case.rank)
+        });
         for part in &case.parts {
+            // Rounding errors in products, some epsilon of the largest, turn a component by that in parts of how far
+            // its variance is from its neighbours'.
+            let tolerance = f64::max(1e-8, 8.0 * f64::EPSILON / part.gap);
+            at_1e_8 += usize::from(tolerance == 1e-8);
             let (k, train) = (part.k, pca.train_scores(part.k));
             let query = pca.query_scores(products.view(), k).unwrap();
             for (what, scores, expected) in [("train", &train, &part.train), ("query", &query, &part.query)] {
                 let last = scores.column(k - 1).to_vec();
                 let error = Sketch::of(&last).error(expected);
-                table.compare(&format!("{name}, {what} scores of component {k}"), error, 1e-8);
+                table.compare(
+                    &format!("{name}, {what} scores of component {k}"),
+                    error,
+                    tolerance,
+                );
             }
             // The projection onto the left vectors, which are the training scores, normed.
             let mut left = train;
@@ -92,11 +113,17 @@ fn components_of_real_features_are_numpys() {
             let projected = signs.dot(&left);
             let sums = projected.dot(&projected.t());
             for (found, expected) in sums.iter().zip(&part.projection) {
-                table.compare(&format!("{name}, span of {k}"), (found - expected).abs(), 1e-8);
+                table.compare(
+                    &format!("{name}, span of {k}"),
+                    (found - expected).abs(),
+                    tolerance,
+                );
             }
         }
     }
-    table.finish("PCA of real features", 15 * 25);
+    table.finish("PCA of real features", 15 * 32);
+    // All but the last components, some of which vary by 1e-10 of what the first do.
+    assert!(at_1e_8 >= 15 * 4, "{at_1e_8} of {} parts", 15 * 5);
 }
 
 fn inputs(case: &Envelope) -> Option<(Array2<f64>, Array2<f64>)> {
@@ -126,7 +153,14 @@ fn envelopes_that_are_determined_are_scikit_learns() {
             let label = format!("{}, k = {}, seed {seed}", case.name, case.k);
             let scores = model.score(test.view()).unwrap();
             for (what, error) in [
-                ("location", Sketch::of(model.location()).error(&expected.location)),
+                ("location", {
+                    // In parts of the largest standard deviation: the mean of all rows is 0.
+                    let mut location = expected.location.clone();
+                    location.largest = location.largest.max(expected.covariance.largest.sqrt());
+                    let mut found = Sketch::of(model.location());
+                    found.largest = location.largest;
+                    found.error(&location)
+                }),
                 (
                     "covariance",
                     Sketch::of(&flat(&model)).error(&expected.covariance),
@@ -171,7 +205,7 @@ fn rank_sum(a: &[f64], b: &[f64]) -> f64 {
     (wins - n * m / 2.0) / variance.sqrt()
 }
 
-/// Where chance decides which support is found, twenty of ours are compared with twenty of scikit-learn's: each of ten
+/// Where chance decides which support is found, twenty of ours are compared with twenty or sixty of scikit-learn's: each of ten
 /// statistics has its mean within scikit-learn's range and, by rank, the same distribution (within four standard
 /// errors, which one in 16,000 exceeds by chance).
 #[test]
@@ -179,12 +213,16 @@ fn envelopes_that_depend_on_chance_are_within_scikit_learns_spread() {
     let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "envelope.json");
     let (mut means, mut ranks) = (Table::default(), Table::default());
     for case in &golden.envelopes {
-        let Some(theirs) = &case.spread else { continue };
+        let Some(spread) = &case.spread else { continue };
+        let theirs: Vec<Vec<f64>> = spread
+            .iter()
+            .flat_map(|draw| std::iter::repeat_n(draw.values.clone(), draw.count))
+            .collect();
         let Some((train, test)) = inputs(case) else { return };
         let at: Vec<usize> = (0..5).map(|i| i * (test.nrows() - 1) / 4).collect();
         let test = test.select(Axis(0), &at);
-        let (k, seeds) = (case.k, theirs.len());
-        let ours: Vec<Vec<f64>> = (0..seeds as u64)
+        let (k, seeds) = (case.k, 20u64);
+        let ours: Vec<Vec<f64>> = (0..seeds)
             .map(|seed| {
                 let model = EllipticEnvelope::default().fit(train.view(), seed).unwrap();
                 let (location, covariance) = (model.location(), model.covariance());
@@ -213,7 +251,7 @@ fn envelopes_that_depend_on_chance_are_within_scikit_learns_spread() {
         ];
         for (i, what) in NAMES.iter().enumerate() {
             let column = |rows: &[Vec<f64>]| -> Vec<f64> { rows.iter().map(|r| r[i]).collect() };
-            let (ours, theirs) = (column(&ours), column(theirs));
+            let (ours, theirs) = (column(&ours), column(&theirs));
             let mean = ours.iter().sum::<f64>() / seeds as f64;
             let low = theirs.iter().copied().fold(f64::INFINITY, f64::min);
             let high = theirs.iter().copied().fold(f64::NEG_INFINITY, f64::max);

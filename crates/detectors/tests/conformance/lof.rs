@@ -3,6 +3,7 @@ use ndarray::{Array2, Axis, concatenate, s};
 use serde::Deserialize;
 
 use crate::inputs::{Sketch, Table, adbench, bell, mix};
+use crate::offset::factors;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -123,19 +124,36 @@ fn factors_of_ties_are_among_scikit_learns() {
     let (mut same, mut among, mut outside) = (Table::default(), Table::default(), 0);
     for case in &golden.ties {
         let (train, query) = match case.name.as_str() {
-            "few columns" => (grid(1, 60, 3, 4), grid(2, 15, 3, 4)),
-            "more rows" => (grid(3, 200, 3, 4), grid(4, 15, 3, 5)),
+            "few columns" => (grid(1, 64, 3, 4), grid(2, 15, 3, 4)),
+            "more rows" => (grid(3, 256, 3, 4), grid(4, 15, 3, 5)),
             "many columns" => (grid(5, 128, 20, 2), grid(6, 15, 20, 2)),
             other => panic!("no rows for the golden case {other}"),
         };
         assert_eq!(train.dim(), case.rows, "{}", case.name);
         let products = InnerProducts::from_rows(&[train.view()], query.view()).unwrap();
         let neighbors = NeighborTable::new(products.view(), 64).unwrap();
+        let all = concatenate![Axis(0), train, query];
+        let distances = Array2::from_shape_fn((all.nrows(), train.nrows()), |(i, j)| {
+            let difference = &all.row(i) - &all.row(j);
+            difference.dot(&difference).sqrt()
+        });
         for run in &case.runs {
             let model = LocalOutlierFactor { n_neighbors: run.k }.fit(&neighbors).unwrap();
             let mut found = model.score(&neighbors).unwrap();
             found.extend(&model.train_scores(&neighbors).unwrap()[..10]);
             assert_eq!(found.len(), run.low.len());
+            // Of equally near rows, the first.
+            let n = train.nrows();
+            let by_index = factors(&distances, run.k);
+            for (i, found) in found.iter().enumerate() {
+                let at = if i < query.nrows() {
+                    n + i
+                } else {
+                    i - query.nrows()
+                };
+                let label = format!("{}, k = {}, row {i} by index", case.name, run.k);
+                same.compare(&label, (found / by_index[at] - 1.0).abs(), 1e-9);
+            }
             for (i, ((found, low), high)) in found.iter().zip(&run.low).zip(&run.high).enumerate() {
                 let label = format!(
                     "{}, k = {}, row {i}: {found} for {low} to {high}",

@@ -15,4 +15,5 @@ mod envelope;
 mod forest;
 mod inputs;
 mod lof;
+mod offset;
 mod svm;

@@ -113,7 +113,8 @@ fn compare(table: &mut Table, undetermined: &mut Table, case: &Case, products: &
         };
         let decision: Vec<f64> = scores.iter().map(|s| -s).collect();
         let error = Sketch::of(&decision).error(&found.decision);
-        let rho = (model.rho() - found.rho).abs() / if found.rho == 0.0 { 1.0 } else { found.rho.abs() };
+        let scale = found.decision.largest.max(found.rho.abs()).max(f64::MIN_POSITIVE);
+        let rho = (model.rho() - found.rho).abs() / scale;
         // Where a last bit of gamma or of an inner product changes scikit-learn's result, ours may be as far from it
         // as it is from itself.
         let target = if run.steady {

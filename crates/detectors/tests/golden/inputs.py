@@ -79,6 +79,15 @@ def hash_indices(indices):
     return f"{h:016x}"
 
 
+def shortened(value, digits=12, exact=()):
+    """All numbers with so many digits, but for those named."""
+    if isinstance(value, dict):
+        return {k: v if k in exact else shortened(v, digits, exact) for k, v in value.items()}
+    if isinstance(value, list):
+        return [shortened(v, digits, exact) for v in value]
+    return short(value, digits) if isinstance(value, float) else value
+
+
 def differences(ours, theirs, path=""):
     """Pairs of numbers that differ, relative to the larger; anything else that differs is an error."""
     if isinstance(ours, dict):
@@ -100,25 +109,8 @@ def differences(ours, theirs, path=""):
         yield float("inf"), f"{path}: {ours!r} {theirs!r}"
 
 
-def within(ours, theirs):
-    """Takes out the lists of draws in both, after a check that means of the one lie in the range of the other."""
-    for a, b in zip(ours, theirs):
-        if "spread" not in a and "spread" not in b:
-            continue
-        draws = [np.array(v.pop("spread", None) or [[np.nan]]) for v in (a, b)]
-        if draws[0].shape != draws[1].shape:
-            print(f"  {a['name']}, k = {a['k']}: one of them finds the same with each seed")
-            a.pop("all", None), b.pop("all", None)
-            continue
-        mean, low, high = draws[1].mean(0), draws[0].min(0), draws[0].max(0)
-        outside = (mean < low) | (mean > high)
-        if outside.any():
-            print(f"  {a['name']}, k = {a['k']}: {outside.sum()} of {outside.size} means lie outside")
-
-
-def finish(script, result, tolerance, ignore=(), drawn=None):
-    """Writes the JSON, or compares the result with the one written under the reference version; lists of draws, in
-    the elements of the list `drawn`, by their means."""
+def finish(script, result, tolerance, ignore=()):
+    """Writes the JSON, or compares the result with the one written under the reference version."""
     file = FOLDER / f"{pathlib.Path(script).stem}.json"
     if IS_REFERENCE:
         text = ",\n".join(f"{json.dumps(k)}: {lines(v)}" for k, v in result.items())
@@ -126,8 +118,6 @@ def finish(script, result, tolerance, ignore=(), drawn=None):
         print(f"{file.name}: {file.stat().st_size} bytes")
         return
     written, now = json.loads(file.read_text()), json.loads(json.dumps(result))
-    if drawn:
-        within(written[drawn], now[drawn])
     found = [d for d in differences(written, now) if not any(part in d[1] for part in ignore)]
     worst = sorted(found, reverse=True)[:8]
     print(f"{file.name}: scikit-learn {sklearn.__version__} differs from {REFERENCE} by at most {worst[0][0]:.1e}")

@@ -20,10 +20,14 @@ environment() { # name, packages...
 environment sk122 numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2 mpmath==1.4.1
 environment sknew numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 mpmath==1.4.1
 
+# Those that share inputs.py compare; the others are made by 1.2.2 alone.
+compared=(metrics svm lof density forest_real envelope)
+alone=(detectors mahalanobis forest elliptic pca)
 scripts=("$@")
-[ ${#scripts[@]} -gt 0 ] || scripts=(metrics)
+[ ${#scripts[@]} -gt 0 ] || scripts=("${compared[@]}" "${alone[@]}")
 for script in "${scripts[@]}"; do
-    for version in sk122 sknew; do
-        "$environments/$version/bin/python" "$script.py"
-    done
+    "$environments/sk122/bin/python" "$script.py"
+    if [[ " ${compared[*]} " == *" $script "* ]]; then
+        "$environments/sknew/bin/python" "$script.py"
+    fi
 done

@@ -2,11 +2,12 @@
 
     ./regenerate.sh svm        (scikit-learn 1.2.2, compared with 1.9.1; needs BLEMISH_TEST_DATA)
 
-Each run also tells whether it is determined by its rows: it is repeated with gamma one and eight units in the last
+Each run also tells whether it is determined by its rows: it is repeated with gamma one to eight units in the last
 place off (numpy's variance itself is some off, as is any sum in another order) and with the columns in other orders,
 which changes the last bits of inner products. `steady` is whether all of them make the same iterations and find the
 same support; `ulp` is how far decisions differ, relative to the largest, when gamma moves by one unit, `spread` how
-far they do at most. Where last bits change the result, nothing but that spread can be asked of another program.
+far they do at most (`rho_spread` the same for rho, in parts of the larger of it and the largest decision). Where last
+bits change the result, nothing but that spread can be asked of another program.
 """
 import warnings
 
@@ -19,7 +20,7 @@ from inputs import OBJECTS, adbench, bell, finish, hash_indices, mix, short, ske
 DEGREES = [3, 5, 8, 13, 21, 34, 55]
 SETTINGS = [("linear", 0), ("rbf", 0), ("sigmoid", 0)] + [("poly", degree) for degree in DEGREES]
 #: How far gamma is moved, in units in the last place: by one, and by as many as sums in other orders move it.
-UNITS = (1, -1, 8, -8)
+UNITS = (1, -1, 2, -2, 4, -4, 8, -8)
 #: libsvm may take for ever where a kernel's values are too large for f32: `converged` runs stop here.
 LIMIT = 200_000
 
@@ -45,7 +46,7 @@ def others(x, q, kernel, gamma):
     if kernel != "linear":
         for units in UNITS:
             yield x, q, gamma + units * np.spacing(gamma)
-    for seed in (1, 2, 3, 4):
+    for seed in range(1, 9):
         order = sorted(range(x.shape[1]), key=lambda j: mix(seed, j, 7))
         yield x[:, order], q[:, order], gamma
 
@@ -72,7 +73,7 @@ def result(x, q, kernel, degree, max_iter, nu=0.5):
         spread = max(spread, apart)
         if kernel != "linear" and abs(UNITS[at] if at < len(UNITS) else 0) == 1:
             ulp = max(ulp, apart)
-        rho_spread = max(rho_spread, abs(other[3] - offset) / (abs(offset) or 1.0))
+        rho_spread = max(rho_spread, abs(other[3] - offset) / max(scale, abs(offset)))
     return row | {
         "iterations": iterations,
         "converged": converged,
