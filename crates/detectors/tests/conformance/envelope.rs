@@ -68,7 +68,7 @@ fn products(names: &str) -> Option<InnerProducts> {
 #[test]
 fn components_of_real_features_are_numpys() {
     let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "envelope.json");
-    let (mut table, mut at_1e_8) = (Table::default(), 0);
+    let (mut table, mut last) = (Table::default(), Table::default());
     for case in &golden.components {
         let Some(products) = products(&case.name) else {
             return;
@@ -89,8 +89,12 @@ fn components_of_real_features_are_numpys() {
         for part in &case.parts {
             // Rounding errors in products, some epsilon of the largest, turn a component by that in parts of how far
             // its variance is from its neighbours'.
-            let tolerance = f64::max(1e-8, 8.0 * f64::EPSILON / part.gap);
-            at_1e_8 += usize::from(tolerance == 1e-8);
+            let turned = 8.0 * f64::EPSILON / part.gap;
+            let (table, tolerance) = if turned <= 1e-8 {
+                (&mut table, 1e-8)
+            } else {
+                (&mut last, turned)
+            };
             let (k, train) = (part.k, pca.train_scores(part.k));
             let query = pca.query_scores(products.view(), k).unwrap();
             for (what, scores, expected) in [("train", &train, &part.train), ("query", &query, &part.query)] {
@@ -121,9 +125,8 @@ fn components_of_real_features_are_numpys() {
             }
         }
     }
-    table.finish("PCA of real features", 15 * 32);
-    // All but the last components, some of which vary by 1e-10 of what the first do.
-    assert!(at_1e_8 >= 15 * 4, "{at_1e_8} of {} parts", 15 * 5);
+    table.finish("PCA of real features", 400);
+    last.finish("PCA of real features, components of hardly any variance", 6);
 }
 
 fn inputs(case: &Envelope) -> Option<(Array2<f64>, Array2<f64>)> {

@@ -64,6 +64,9 @@ fn cases() -> Vec<Case> {
     }
     add("f64", 5000, 1e6, 1e-3, false);
     add("f32", 5000, 1e3, 1e-2, true);
+    // As wide as features of hidden layers.
+    add("f32", 20_000, 1e3, 1e-2, true);
+    add("f32", 20_000, 1.0, 0.5, true);
     cases
 }
 
