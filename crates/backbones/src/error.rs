@@ -40,6 +40,12 @@ pub enum BackbonesError {
         /// The layers there are, joined by commas.
         known: String,
     },
+    /// The network is described, but not computed yet.
+    #[error("{architecture} is not computed yet")]
+    NotImplemented {
+        /// The network.
+        architecture: &'static str,
+    },
     /// The network was made for other layers.
     #[error(
         "this {architecture} was made for {taps} and does not compute layer \"{layer}\"; name it in `taps`"

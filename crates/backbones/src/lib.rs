@@ -38,6 +38,7 @@ mod network;
 mod product;
 mod random;
 mod resnet;
+mod vit;
 mod weights;
 
 pub use architecture::{Architecture, Initialization, InputSpec};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::architecture::Architecture;
 use crate::conv::{Convolution, Finish, max_pool};
-use crate::description::{ConvolutionStep, Description, IMAGE, Slot, Step, TapShape, Window, check_size};
+use crate::description::{ConvolutionStep, Description, IMAGE, Slot, Step, TapShape, Window};
 use crate::error::BackbonesError;
 use crate::weights::Weights;
 
@@ -93,6 +93,12 @@ impl Network {
                         from: *from,
                         to: *to,
                     },
+                    // The next change computes them.
+                    Step::Embedding(_) | Step::Encoder(_) => {
+                        return Err(BackbonesError::NotImplemented {
+                            architecture: architecture.name(),
+                        });
+                    }
                 });
             }
             stages.push(layers);
@@ -158,7 +164,7 @@ impl Network {
                 expected: self.description.input_channels,
             });
         }
-        check_size(height, width)?;
+        self.description.check_size(height, width)?;
         let mut features = Vec::with_capacity(self.taps.len());
         for depth in &self.taps {
             let shape = self.description.tap_shape(*depth, height, width)?;

@@ -92,11 +92,7 @@ impl Weights {
 
     /// The layers of `architecture` whose tensors, and those of all layers before, are here.
     pub fn layers(&self, architecture: Architecture) -> Vec<&'static str> {
-        let present = |stage: &Stage| {
-            needed(stage)
-                .iter()
-                .all(|spec| self.tensors.contains_key(&spec.name))
-        };
+        let present = |stage: &Stage| stage.tensors().all(|spec| self.tensors.contains_key(&spec.name));
         architecture
             .describe()
             .stages
@@ -139,7 +135,7 @@ impl Weights {
         let description = architecture.describe();
         let mut read = BTreeMap::new();
         for stage in description.stages.iter().take(depth + 1) {
-            for spec in needed(stage) {
+            for spec in stage.tensors() {
                 let values = self.tensor(architecture, stage.layer, &spec)?;
                 read.insert(spec.name, (spec.shape, values));
             }
@@ -214,14 +210,6 @@ impl Weights {
             what,
         }
     }
-}
-
-/// The tensors that a stage reads.
-fn needed(stage: &Stage) -> Vec<TensorSpec> {
-    stage
-        .convolutions()
-        .flat_map(|convolution| convolution.tensors())
-        .collect()
 }
 
 /// Numbers of `N` bytes each, little-endian; the format guarantees a whole number of them.

@@ -79,8 +79,12 @@ pub struct Plan {
 }
 
 /// Preprocessing of a network's input, as its weights' authors did it.
-pub(crate) fn preprocess(architecture: Architecture, mode: ResizeMode) -> Preprocess {
-    let input = architecture.input();
+pub(crate) fn preprocess(
+    architecture: Architecture,
+    initialization: Initialization,
+    mode: ResizeMode,
+) -> Preprocess {
+    let input = architecture.input(initialization);
     Preprocess {
         preset: Preset {
             resize: input.resize,
@@ -182,7 +186,7 @@ impl Plan {
     ) -> Result<(), Error> {
         let (architecture, initialization) = network;
         let originals = self.objects[object].train.len();
-        let input = architecture.input();
+        let input = architecture.input(initialization);
         let first_set = self.feature_sets.len();
         for layer in layers {
             let weights_digest = self.weights[&network].digest(architecture, layer)?;
