@@ -72,10 +72,6 @@ fn damaged_files_are_errors() {
             "negative shape",
             with_header(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4),
         ),
-        (
-            "a .pth file",
-            b"PK\x03\x04\x00\x00\x08\x08archive/data.pkl".to_vec(),
-        ),
     ];
     for (what, bytes) in cases {
         let found = load_bytes(&bytes);
@@ -157,13 +153,13 @@ fn wrong_tensors_are_errors_that_name_them() {
     dtype.insert(
         name.to_owned(),
         Raw {
-            dtype: Dtype::F64,
+            dtype: Dtype::I64,
             shape: vec![128],
             bytes: vec![0; 1024],
         },
     );
     let text = network(&dtype).unwrap_err().to_string();
-    for part in [name, "state.safetensors", "F64", "convert it to F32"] {
+    for part in [name, "state.safetensors", "I64", "convert it to F32"] {
         assert!(text.contains(part), "{text}");
     }
 
@@ -340,6 +336,19 @@ fn files_are_found_by_name() {
         let all = [&others[..], &[file]].concat();
         assert_eq!(find(&all, V1).unwrap(), file);
     }
+    // PyTorch's own files, which the safetensors file of the same name precedes.
+    for files in [
+        &["resnet18-f37072fd.pth"][..],
+        &["resnet18-imagenet1k_v1.pth", "resnet18-f37072fd.pth"],
+        &[
+            "resnet18-imagenet1k_v1.pt",
+            "resnet18-imagenet1k_v1-a.safetensors",
+        ],
+        &["resnet18-imagenet1k_v1-mine.pth"],
+        &["resnet18-f37072fd.safetensors", "resnet18-f37072fd.pth"],
+    ] {
+        assert_eq!(find(files, V1).unwrap(), files[0]);
+    }
     let v2 = "resnet18-imagenet1k_v2-mine.safetensors";
     assert_eq!(
         find(&[v2, torchvision, exact], Initialization::Imagenet1kV2).unwrap(),
@@ -372,7 +381,7 @@ fn files_that_are_not_found_say_what_to_do() {
         let text = error.to_string();
         for part in [
             "resnet18-imagenet1k_v1.safetensors",
-            "resnet18-f37072fd.safetensors",
+            "resnet18-f37072fd.pth",
             "https://download.pytorch.org/models/resnet18-f37072fd.pth",
         ] {
             assert!(text.contains(part), "{text}");
@@ -393,12 +402,6 @@ fn files_that_are_not_found_say_what_to_do() {
         text.contains(&two.join(", ")) && text.contains("resnet18-imagenet1k_v1.safetensors"),
         "{text}"
     );
-
-    for pth in ["resnet18-f37072fd.pth", "resnet18-imagenet1k_v1.pth"] {
-        let error = find(&[pth], V1).unwrap_err();
-        assert!(matches!(error, BackbonesError::PthNotRead { .. }));
-        assert!(error.to_string().contains("save_file({k: v"), "{error}");
-    }
 
     let folder = Path::new("no-such-folder");
     assert!(matches!(
