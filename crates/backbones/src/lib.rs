@@ -29,20 +29,30 @@
 //! processors they may differ in the last bits.
 #![deny(missing_docs)]
 
+mod activation;
 mod architecture;
+mod buffer;
 mod conv;
 mod description;
 mod error;
 mod find;
 mod network;
+mod prepare;
 mod product;
+mod profile;
 mod random;
 mod resnet;
+mod simd;
+mod stem;
+mod transformer;
 mod vit;
 mod weights;
+mod winograd;
 
 pub use architecture::{Architecture, Initialization, InputSpec};
 pub use description::TapShape;
 pub use error::BackbonesError;
 pub use network::Network;
+pub use profile::{Profile, ProfileEntry};
+pub use simd::InstructionSet;
 pub use weights::Weights;
