@@ -86,7 +86,6 @@ pub(crate) struct EmbeddingStep {
     pub(crate) input_channels: usize,
     /// The channels of a token.
     pub(crate) width: usize,
-    pub(crate) from: Slot,
     pub(crate) to: Slot,
 }
 

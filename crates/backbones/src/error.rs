@@ -42,11 +42,19 @@ pub enum BackbonesError {
         /// The layers there are, joined by commas.
         known: String,
     },
-    /// The network is described, but not computed yet.
-    #[error("{architecture} is not computed yet")]
-    NotImplemented {
-        /// The network.
-        architecture: &'static str,
+    /// The name of an instruction set is none of those known.
+    #[error("unknown instruction set \"{name}\"; known: {known}")]
+    UnknownInstructionSet {
+        /// The name as given.
+        name: String,
+        /// The names that would have done, joined by commas.
+        known: String,
+    },
+    /// The processor lacks an instruction set.
+    #[error("this processor has no {set}")]
+    NoInstructionSet {
+        /// The instruction set.
+        set: &'static str,
     },
     /// The network was made for other layers.
     #[error(

@@ -29,27 +29,37 @@
 //! processors they may differ in the last bits.
 #![deny(missing_docs)]
 
+mod activation;
 mod architecture;
+mod buffer;
 mod conv;
 mod description;
 mod error;
 mod find;
 mod network;
 mod pickle;
+mod prepare;
 mod product;
+mod profile;
 mod published;
 mod pytorch;
 mod random;
 mod resnet;
+mod simd;
+mod stem;
 mod tensors;
+mod transformer;
 mod twister;
 mod vit;
 mod weights;
+mod winograd;
 
 pub use architecture::{Architecture, Initialization, InputSpec};
 pub use description::TapShape;
 pub use error::BackbonesError;
 pub use network::Network;
+pub use profile::{Profile, ProfileEntry};
 pub use published::PublishedWeights;
 pub use pytorch::PytorchError;
+pub use simd::InstructionSet;
 pub use weights::Weights;

@@ -1,6 +1,6 @@
 //! The description of vision transformers as torchvision builds and names them.
 
-use crate::description::{Description, EmbeddingStep, EncoderStep, IMAGE, Slot, Stage, Step};
+use crate::description::{Description, EmbeddingStep, EncoderStep, Slot, Stage, Step};
 
 /// The blocks of the encoder, each a layer: all tokens after it. The names are the reference study's.
 pub(crate) const LAYERS: &[&str] = &[
@@ -21,7 +21,6 @@ pub(crate) fn base(patch: usize) -> Description {
         patch,
         input_channels: CHANNELS,
         width: WIDTH,
-        from: IMAGE,
         to: TURNS[0],
     });
     let mut before = vec![embedding];

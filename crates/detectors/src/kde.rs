@@ -119,7 +119,12 @@ impl KernelDensity {
     /// # Errors
     /// If the bandwidth is not a positive number.
     pub fn fit(&self, products: ProductsView<'_>) -> Result<KernelDensityModel, DetectorError> {
-        let (n, d) = (products.train_len() as f64, products.dimensions() as f64);
+        self.estimate(products.train_len(), products.dimensions())
+    }
+
+    /// The estimate by n rows of d columns.
+    fn estimate(&self, n: usize, dimensions: usize) -> Result<KernelDensityModel, DetectorError> {
+        let (rows, d) = (n as f64, dimensions as f64);
         let bandwidth = match self.bandwidth {
             Bandwidth::Value(h) if h > 0.0 && h.is_finite() => h,
             Bandwidth::Value(h) => {
@@ -130,15 +135,15 @@ impl KernelDensity {
                     expected: "a positive number",
                 });
             }
-            Bandwidth::Scott => n.powf(-1.0 / (d + 4.0)),
-            Bandwidth::Silverman => (n * (d + 2.0) / 4.0).powf(-1.0 / (d + 4.0)),
+            Bandwidth::Scott => rows.powf(-1.0 / (d + 4.0)),
+            Bandwidth::Silverman => (rows * (d + 2.0) / 4.0).powf(-1.0 / (d + 4.0)),
         };
-        let log_norm = -self.kernel.log_integral(d) - d * bandwidth.ln() - n.ln();
+        let log_norm = -self.kernel.log_integral(d) - d * bandwidth.ln() - rows.ln();
         Ok(KernelDensityModel {
-            kernel: self.kernel,
+            parameters: *self,
             bandwidth,
             log_norm,
-            n: products.train_len(),
+            n,
         })
     }
 }
@@ -146,7 +151,7 @@ impl KernelDensity {
 /// A kernel density estimate that is ready to score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelDensityModel {
-    kernel: DensityKernel,
+    parameters: KernelDensity,
     bandwidth: f64,
     log_norm: f64,
     n: usize,
@@ -159,27 +164,57 @@ impl KernelDensityModel {
     /// # Errors
     /// If the products are of another number of training rows.
     pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
-        if products.train_len() != self.n {
-            return Err(DetectorError::Shape {
-                what: "training rows of the products".into(),
-                found: products.train_len(),
-                expected: self.n,
+        self.check(products)?;
+        let distance = |q| move |j| products.query_sq_distance(q, j);
+        let score = |q| self.minus_log_density((0..self.n).map(distance(q)));
+        Ok((0..products.query_len()).into_par_iter().map(score).collect())
+    }
+
+    /// Scores of the training rows, each by the estimate of the others: what [`score`](Self::score) would give
+    /// had the row not been there (bandwidths by rule are those of n - 1 rows).
+    ///
+    /// # Errors
+    /// If the products are of another number of training rows, or there is only one.
+    pub fn train_scores(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
+        self.check(products)?;
+        if self.n < 2 {
+            return Err(DetectorError::TooFewRows {
+                detector: "KernelDensity without one of its rows",
+                needed: 2,
+                found: self.n,
             });
         }
-        let score = |q: usize| {
-            let log_value = |j: usize| {
-                self.kernel
-                    .log_value(products.query_sq_distance(q, j).sqrt() / self.bandwidth)
-            };
-            let terms: Vec<f64> = (0..self.n).map(log_value).collect();
-            let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            if largest == f64::NEG_INFINITY {
-                return f64::INFINITY;
-            }
-            let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
-            -(largest + sum.ln() + self.log_norm)
+        let others = self.parameters.estimate(self.n - 1, products.dimensions())?;
+        let score = |i| {
+            let distances = (0..self.n).filter(|j| *j != i);
+            others.minus_log_density(distances.map(|j| products.train_sq_distance(i, j)))
         };
-        Ok((0..products.query_len()).into_par_iter().map(score).collect())
+        Ok((0..self.n).into_par_iter().map(score).collect())
+    }
+
+    fn check(&self, products: ProductsView<'_>) -> Result<(), DetectorError> {
+        if products.train_len() == self.n {
+            return Ok(());
+        }
+        Err(DetectorError::Shape {
+            what: "training rows of the products".into(),
+            found: products.train_len(),
+            expected: self.n,
+        })
+    }
+
+    /// From the squared distances to the training rows.
+    fn minus_log_density(&self, sq_distances: impl Iterator<Item = f64>) -> f64 {
+        let kernel = self.parameters.kernel;
+        let terms: Vec<f64> = sq_distances
+            .map(|square| kernel.log_value(square.sqrt() / self.bandwidth))
+            .collect();
+        let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if largest == f64::NEG_INFINITY {
+            return f64::INFINITY;
+        }
+        let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
+        -(largest + sum.ln() + self.log_norm)
     }
 
     /// The bandwidth in use.

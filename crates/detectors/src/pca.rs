@@ -149,6 +149,19 @@ impl Pca {
     }
 }
 
+impl Pca {
+    /// Squared norms of the query rows about the training mean.
+    pub(crate) fn query_squares(&self, products: ProductsView<'_>) -> Vec<f64> {
+        let n = self.row_means.len() as f64;
+        (0..products.query_len())
+            .map(|q| {
+                let mean = products.cross().row(q).sum() / n;
+                (products.query_square(q) - 2.0 * mean + self.grand_mean).max(0.0)
+            })
+            .collect()
+    }
+}
+
 /// The sign of the entry of largest magnitude, the first of equals.
 fn sign<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
     let largest = values.fold(0.0f64, |best, v| if v.abs() > best.abs() { *v } else { best });

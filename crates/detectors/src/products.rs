@@ -377,6 +377,11 @@ impl<'a> ProductsView<'a> {
         p.cross[[q, j]] + self.offset(&p.query_rows[q]) + self.offset(&p.train_rows[j]) + self.centre_square()
     }
 
+    /// `|q - c|^2` of query row q, about the centre of the products.
+    pub(crate) fn query_square(&self, q: usize) -> f64 {
+        self.products.query_rows[q].square
+    }
+
     /// `|x_i - x_j|^2` of training rows; 0 for i = j.
     pub fn train_sq_distance(&self, i: usize, j: usize) -> f64 {
         self.products.sq_distance(i, j)
