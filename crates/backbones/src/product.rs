@@ -144,7 +144,11 @@ fn opaque(mut rows: [*const f32; 5]) -> [*const f32; 5] {
         unsafe {
             std::arch::asm!(
                 "/* {0} {1} {2} {3} {4} */",
-                inout(reg) *a, inout(reg) *b, inout(reg) *c, inout(reg) *d, inout(reg) *e,
+                inout(reg) * a,
+                inout(reg) * b,
+                inout(reg) * c,
+                inout(reg) * d,
+                inout(reg) * e,
                 options(pure, nomem, nostack, preserves_flags)
             );
         }

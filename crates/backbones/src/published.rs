@@ -3,7 +3,8 @@
 use crate::architecture::{Architecture, Initialization};
 
 /// A file of weights that torchvision publishes. Its code is under BSD-3-Clause; the weights were
-/// trained on ImageNet-1k, whose terms of use are for research.
+/// trained on ImageNet-1k, and torchvision leaves it to the user to determine whether the terms of that
+/// data set permit a use of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PublishedWeights {
     /// The network.

@@ -125,7 +125,9 @@ pub(crate) fn is_tar(file: &mut BufReader<File>) -> std::io::Result<bool> {
     let mut start = [0; 262];
     let known = read_up_to(file, &mut start)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(known == start.len() && &start[257..] == b"ustar")
+    // The name of its first member is no length of a safetensors header.
+    let named = start[4..8] != [0; 4];
+    Ok(known == start.len() && named && &start[257..] == b"ustar")
 }
 
 /// A zip archive of `torch.save`.

@@ -131,8 +131,8 @@ impl TensorFile {
             source,
         };
         let (source, entries, storages) = match &start[..known] {
-            [b'P', b'K', ..] => pytorch::archive(file).map_err(of_pytorch)?,
-            // No safetensors file begins so: its header would have 128 bytes and more than 2^8.
+            // A file, or nothing, in an archive. As the length of a safetensors header this would be 67 MB.
+            b"PK\x03\x04" | b"PK\x05\x06" => pytorch::archive(file).map_err(of_pytorch)?,
             [0x80, 2..=5, ..] if pytorch::is_legacy(&mut file).map_err(read)? => {
                 pytorch::legacy(file, length).map_err(of_pytorch)?
             }

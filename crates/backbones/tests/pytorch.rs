@@ -92,6 +92,7 @@ fn what_is_no_state_dict_is_refused_by_name() {
         PytorchError::TorchScript
     ));
     let mut tar = vec![0; 512];
+    tar[..8].copy_from_slice(b"storages");
     tar[257..262].copy_from_slice(b"ustar");
     assert!(matches!(refusal(&tar), PytorchError::Tar));
 }

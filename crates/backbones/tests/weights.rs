@@ -86,6 +86,20 @@ fn damaged_files_are_errors() {
     }
 }
 
+/// A header's length may look like the first bytes of another format.
+#[test]
+fn a_safetensors_file_is_not_taken_for_another() {
+    for length in [
+        usize::from(u16::from_le_bytes(*b"PK")),
+        usize::from(u16::from_le_bytes([0x80, 2])),
+    ] {
+        let tensor = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let header = format!("{tensor:length$}");
+        let weights = load_bytes(&with_header(&header, 4)).unwrap();
+        assert_eq!(weights.get("a").unwrap().1, [0.0]);
+    }
+}
+
 proptest! {
     /// Any bytes after any length of header: an error or weights, never a panic.
     #[test]
@@ -354,6 +368,24 @@ fn files_are_found_by_name() {
         find(&[v2, torchvision, exact], Initialization::Imagenet1kV2).unwrap(),
         v2
     );
+}
+
+/// torchvision's spelling of a network does too.
+#[test]
+fn transformers_are_found_by_either_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "vit_b_16-c867db91.pth",
+        "vit_b_16-imagenet1k_v1-mine.pt",
+        "vit_base_16-imagenet1k_v1-mine.pt",
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(folder.path().join("vit_b_32-d86f8d99.pth"), "").unwrap();
+        let found = Weights::find(folder.path(), Architecture::VitBase16, V1).unwrap();
+        assert_eq!(found, path);
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]

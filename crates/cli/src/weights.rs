@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use blemish::weights::{self, FetchProgress, Imported, Listed};
 use clap::{Args, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{note, print};
@@ -89,8 +89,8 @@ pub(crate) fn run(args: WeightsArgs) -> Result<()> {
         WeightsCommand::List { folder } => {
             let folder = folder.folder()?;
             print(format!(
-                "{}\nFolder: {}\nThe weights are torchvision's (code under BSD-3-Clause), trained on ImageNet-1k, whose terms of use are\n\
-                 for research. Random weights need no file.",
+                "{}\nFolder: {}\nPublished by torchvision (its code: BSD-3-Clause) and trained on ImageNet-1k; whether the terms of that data set\n\
+                 permit your use of the weights is for you to determine. Random weights need no file.",
                 table(&weights::list(&folder)?),
                 folder.display()
             ))?;
@@ -144,8 +144,7 @@ fn say(imported: &Imported) -> Result<()> {
 
 fn table(listed: &[Listed]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING);
     table.set_header(["name", "MiB", "SHA-256", "URL", "here"]);
     for Listed { published, file } in listed {
         table.add_row([
