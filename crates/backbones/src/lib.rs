@@ -41,6 +41,8 @@ mod prepare;
 mod product;
 mod profile;
 mod random;
+#[cfg(test)]
+mod reference;
 mod resnet;
 mod simd;
 mod stem;
