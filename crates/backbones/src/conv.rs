@@ -190,3 +190,149 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::reference::{self, values};
+    use crate::simd::available;
+    use proptest::prelude::*;
+
+    struct Case {
+        window: Window,
+        shape: TapShape,
+        images: usize,
+        output_channels: usize,
+        relu: bool,
+        with_residual: bool,
+        salt: u32,
+    }
+
+    /// All instruction sets against the definition; threads and batches must not show. Fast tiles lose
+    /// a little more than plain sums: `worse` times as much is allowed.
+    fn check(case: &Case, worse: f64) -> Result<(), TestCaseError> {
+        let Case {
+            window,
+            shape,
+            images,
+            output_channels,
+            relu,
+            salt,
+            ..
+        } = *case;
+        let depth = window.kernel * window.kernel * shape.channels;
+        let input = values(images * shape.len(), salt);
+        let weight = values(depth * output_channels, salt.wrapping_add(7));
+        let bias = values(output_channels, salt.wrapping_add(11));
+        let out_len = window.positions(shape.height) * window.positions(shape.width) * output_channels;
+        let residual = case
+            .with_residual
+            .then(|| values(images * out_len, salt.wrapping_add(13)));
+        let expected: Vec<(f64, f64)> = (0..images)
+            .flat_map(|i| {
+                let residual = residual.as_deref().map(|r| &r[i * out_len..(i + 1) * out_len]);
+                let image = &input[i * shape.len()..(i + 1) * shape.len()];
+                reference::convolution(image, shape, window, &weight, &bias, residual, relu)
+            })
+            .collect();
+        for set in available() {
+            let convolution = Convolution::new(set, window, shape.channels, &weight, &bias);
+            let pool = Pool::default();
+            let run = |threads: usize, from: usize, to: usize| {
+                let context = Context {
+                    set,
+                    pool: &pool,
+                    threads,
+                    counters: None,
+                };
+                let mut found = vec![f32::NAN; (to - from) * out_len];
+                let input = &input[from * shape.len()..to * shape.len()];
+                let residual = residual.as_deref().map(|r| &r[from * out_len..to * out_len]);
+                convolution.run(context, input, shape, residual, relu, &mut found);
+                found
+            };
+            let found = run(1, 0, images);
+            for (found, (sum, magnitude)) in found.iter().zip(&expected) {
+                let error = (f64::from(*found) - sum).abs();
+                let most = worse * reference::roundings(depth) * magnitude;
+                prop_assert!(error <= most, "{set:?} {found} {sum}: {error:e}");
+            }
+            prop_assert!(found == run(3, 0, images), "threads");
+            let single: Vec<f32> = (0..images).flat_map(|i| run(1, i, i + 1)).collect();
+            prop_assert!(found == single, "batches");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn is_the_definition(
+            height in 1_usize..24,
+            width in 1_usize..24,
+            input_channels in 1_usize..9,
+            output_channels in 1_usize..40,
+            images in 1_usize..3,
+            kernel in 1_usize..8,
+            stride in 1_usize..4,
+            padding in 0_usize..5,
+            relu: bool,
+            with_residual: bool,
+            salt: u32,
+        ) {
+            let window = Window { kernel, stride, padding };
+            let shape = TapShape { height, width, channels: input_channels };
+            prop_assume!(window.positions(height) > 0 && window.positions(width) > 0);
+            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 1.0)?;
+        }
+
+        /// Channels in whole vectors: the fast tiles.
+        #[test]
+        fn fast_tiles_are_the_definition(
+            height in 1_usize..20,
+            width in 1_usize..20,
+            inputs in 1_usize..4,
+            outputs in 1_usize..3,
+            images in 1_usize..4,
+            stride in 1_usize..3,
+            relu: bool,
+            with_residual: bool,
+            salt: u32,
+        ) {
+            let window = Window { kernel: 3, stride, padding: 1 };
+            let shape = TapShape { height, width, channels: 16 * inputs };
+            let output_channels = 32 * outputs;
+            let set = available()[0];
+            let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32]);
+            prop_assert!(matches!(fast.method, Method::Fast(_)));
+            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 4.0)?;
+        }
+    }
+
+    /// Rows a multiple of 4 KiB apart are moved first.
+    #[test]
+    fn wide_rows_are_the_definition() {
+        let window = Window {
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+        };
+        let shape = TapShape {
+            height: 5,
+            width: 6,
+            channels: 1024,
+        };
+        let case = Case {
+            window,
+            shape,
+            images: 2,
+            output_channels: 40,
+            relu: true,
+            with_residual: true,
+            salt: 3,
+        };
+        check(&case, 1.0).unwrap();
+    }
+}

@@ -46,6 +46,8 @@ mod profile;
 mod published;
 mod pytorch;
 mod random;
+#[cfg(test)]
+mod reference;
 mod resnet;
 mod simd;
 mod stem;

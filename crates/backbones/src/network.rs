@@ -49,7 +49,7 @@ enum Layer {
         to: Slot,
     },
     Encoder {
-        encoder: Encoder,
+        encoder: Box<Encoder>,
         from: Slot,
         to: Slot,
     },
@@ -277,12 +277,11 @@ impl Network {
             let (input_len, len) = (before.1.len(), shape.len());
             if plan.groups > 1 {
                 let alone = Context {
-                    threads: if plan.nested { context.threads } else { 1 },
+                    threads: 1,
                     ..context
                 };
-                input
-                    .par_chunks(plan.images * input_len)
-                    .zip(out.par_chunks_mut(plan.images * len))
+                plan.split(input, out, input_len, len)
+                    .into_par_iter()
                     .for_each(|(from, to)| run(alone, from, to));
             } else {
                 run(context, input, out);
@@ -337,44 +336,62 @@ impl Output<'_> {
 /// How the images of a stage are shared out to threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
-    /// Images in a group, which is computed by one thread, or by all where there is one group.
     images: usize,
+    /// Groups of consecutive images, each computed by one thread; of one group all threads share the
+    /// steps.
     groups: usize,
-    /// Whether the threads share the steps of a group as well.
-    nested: bool,
 }
 
 impl Plan {
     /// A stage whose output has `shape`. Where that is large, images are computed side by side, each
     /// core in its own cache; where it is small there are many weights for few positions, and several
-    /// images go together: then all.
-    fn new(threads: usize, count: usize, shape: TapShape) -> Self {
+    /// images go together: in the end all.
+    fn new(threads: usize, images: usize, shape: TapShape) -> Self {
         let positions = shape.height * shape.width;
-        let together = (784 / positions).max(1);
-        let images = if positions < 100 {
-            count
+        let together = if positions < MANY_WEIGHTS && threads > 1 && shape.height > 1 {
+            images
         } else {
-            together.min(count.div_ceil(threads))
+            (SOME_POSITIONS / positions).max(1)
         };
-        let groups = count.div_ceil(images);
-        if threads == 1 || groups < threads {
-            return Plan {
-                images: if threads == 1 { images } else { count },
-                groups: if threads == 1 { groups } else { 1 },
-                nested: false,
-            };
-        }
-        // As many groups for each thread, rather than a last one that all but one wait for.
-        let groups = groups.next_multiple_of(threads).min(count);
-        let images = count.div_ceil(groups);
-        let groups = count.div_ceil(images);
-        Plan {
-            images,
-            groups,
-            nested: groups % threads != 0 && groups < 4 * threads,
+        let groups = images.div_ceil(together);
+        // As many groups for each thread: a last one would keep the others waiting.
+        let even = groups.next_multiple_of(threads);
+        if even <= images && groups > 1 {
+            Plan { images, groups: even }
+        } else if images >= 4 * threads && together < images {
+            Plan {
+                images,
+                groups: images,
+            }
+        } else {
+            Plan { images, groups: 1 }
         }
     }
+
+    /// The groups' inputs and outputs.
+    fn split<'a>(
+        &self,
+        mut input: &'a [f32],
+        mut out: &'a mut [f32],
+        input_len: usize,
+        len: usize,
+    ) -> Vec<(&'a [f32], &'a mut [f32])> {
+        let mut parts = Vec::with_capacity(self.groups);
+        for group in 0..self.groups {
+            let images = (group + 1) * self.images / self.groups - group * self.images / self.groups;
+            let (from, rest) = input.split_at(images * input_len);
+            let (to, rest_out) = out.split_at_mut(images * len);
+            (input, out) = (rest, rest_out);
+            parts.push((from, to));
+        }
+        parts
+    }
 }
+
+/// Fewer positions than this an image, and all images are computed together.
+const MANY_WEIGHTS: usize = 100;
+/// Positions of several images that are worth multiplying together.
+const SOME_POSITIONS: usize = 784;
 
 /// Some images at a stage.
 struct Run<'a> {
@@ -505,7 +522,7 @@ fn prepare(source: Source<'_>, stage: &Stage) -> Result<Vec<Layer>, BackbonesErr
                 to: step.to,
             },
             Step::Encoder(step) => Layer::Encoder {
-                encoder: source.encoder(step)?,
+                encoder: Box::new(source.encoder(step)?),
                 from: step.from,
                 to: step.to,
             },

@@ -136,6 +136,10 @@ struct TileFinish {
 /// more than there are registers; or computes each from the last, a chain of additions in every step.
 /// Either costs a factor of five.
 #[inline(always)]
+#[cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(clippy::pointers_in_nomem_asm_block, reason = "they are not followed")
+)]
 fn opaque(mut rows: [*const f32; 5]) -> [*const f32; 5] {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
@@ -521,5 +525,144 @@ impl Linear {
         } else {
             out.chunks_mut(rows * out_stride).enumerate().for_each(chunk);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::reference::{self, values};
+    use crate::simd::available;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+
+        /// All instruction sets against the safe twin, in one thread and in several, whatever is
+        /// around the numbers.
+        #[test]
+        fn is_the_definition(
+            rows in 1_usize..70,
+            depth in 1_usize..90,
+            columns in 1_usize..140,
+            gap in 0_usize..5,
+            activation in 0..3,
+            with_residual: bool,
+            salt: u32,
+        ) {
+            let activation = [Activation::None, Activation::Relu, Activation::Gelu][activation as usize];
+            let (stride, out_stride) = (depth + gap, columns + gap);
+            let left = values(rows * stride, salt);
+            let weights = values(depth * columns, salt.wrapping_add(1));
+            let bias = values(columns, salt.wrapping_add(2));
+            let residual = with_residual.then(|| values(rows * out_stride, salt.wrapping_add(3)));
+            let expected = reference::product(
+                &left, [rows, depth, columns], stride, &weights, &bias,
+                residual.as_deref().map(|r| (r, out_stride)), activation,
+            );
+            for set in available() {
+                let linear = Linear::new(set, depth, &bias, |k, n| weights[k * columns + n]);
+                let pool = Pool::default();
+                let mut first: Option<Vec<f32>> = None;
+                for threads in [1, 2, 5] {
+                    let context = Context { set, pool: &pool, threads, counters: None };
+                    let mut out = vec![f32::NAN; rows * out_stride];
+                    let left = Left::rows(&left, rows, stride, depth);
+                    let residual = residual.as_deref().map(|r| (r, out_stride));
+                    linear.run(context, left, &mut out, out_stride, residual, activation);
+                    for row in 0..rows {
+                        let line = &out[row * out_stride..(row + 1) * out_stride];
+                        prop_assert!(line[columns..].iter().all(|v| v.is_nan()), "beyond the columns");
+                        for (found, (sum, magnitude)) in line.iter().zip(&expected[row * columns..]).take(columns) {
+                            let error = (f64::from(*found) - sum).abs();
+                            let most = reference::roundings(depth) * magnitude + 2e-6;
+                            prop_assert!(error <= most, "{set:?} {found} {sum}: {error:e}");
+                        }
+                    }
+                    let bits: Vec<f32> = out.iter().map(|v| if v.is_nan() { 0.0 } else { *v }).collect();
+                    match &first {
+                        None => first = Some(bits),
+                        Some(first) => prop_assert!(*first == bits, "{set:?}, {threads} threads"),
+                    }
+                }
+            }
+        }
+
+        /// Rows that overlap, as those of the stem do, and a depth in several taps.
+        #[test]
+        fn taps_are_the_definition(
+            rows in 1_usize..30,
+            stride in 1_usize..7,
+            depth in 1_usize..22,
+            taps in 1_usize..8,
+            columns in 1_usize..70,
+            salt: u32,
+        ) {
+            let tap_stride = depth + rows * stride;
+            let left = values((taps - 1) * tap_stride + (rows - 1) * stride + depth, salt);
+            let weights = values(taps * depth * columns, salt.wrapping_add(1));
+            let gathered: Vec<f32> = (0..rows * taps * depth)
+                .map(|i| {
+                    let (row, k) = (i / (taps * depth), i % (taps * depth));
+                    left[row * stride + k / depth * tap_stride + k % depth]
+                })
+                .collect();
+            let bias = vec![0.0; columns];
+            let shape = [rows, taps * depth, columns];
+            let expected =
+                reference::product(&gathered, shape, taps * depth, &weights, &bias, None, Activation::None);
+            for set in available() {
+                let mut panels = vec![0.0; packed_len(set, taps * depth, columns)];
+                pack(set, taps * depth, columns, |k, n| weights[k * columns + n], &mut panels);
+                let right = Panels { values: &panels, depth: taps * depth, columns };
+                let left = Left { values: &left, rows, stride, depth, taps, tap_stride };
+                let mut out = vec![f32::NAN; rows * columns];
+                product(set, left, right, &mut out, columns, Finish::NOTHING);
+                for (found, (sum, magnitude)) in out.iter().zip(&expected) {
+                    let error = (f64::from(*found) - sum).abs();
+                    prop_assert!(error <= reference::roundings(taps * depth) * magnitude, "{set:?} {error:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_and_relu() {
+        for set in available() {
+            let linear = Linear::new(set, 1, &[0.0; 3], |_, _| 1.0);
+            let context = Context {
+                set,
+                pool: &Pool::default(),
+                threads: 1,
+                counters: None,
+            };
+            let mut out = [9.0; 9];
+            let left = Left::rows(&[f32::NAN, -1.0, 2.0], 3, 1, 1);
+            linear.run(context, left, &mut out, 3, None, Activation::Relu);
+            assert!(out[..3].iter().all(|v| v.is_nan()), "NaN is not hidden");
+            assert_eq!(out[3..], [0.0, 0.0, 0.0, 2.0, 2.0, 2.0]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "left-hand side")]
+    fn rows_beyond_the_end_are_not_read() {
+        let set = available()[0];
+        let linear = Linear::new(set, 4, &[0.0; 3], |_, _| 1.0);
+        let context = Context {
+            set,
+            pool: &Pool::default(),
+            threads: 1,
+            counters: None,
+        };
+        linear.run(
+            context,
+            Left::rows(&[0.0; 7], 2, 4, 4),
+            &mut [0.0; 6],
+            3,
+            None,
+            Activation::None,
+        );
     }
 }

@@ -164,3 +164,96 @@ fn span(position: usize, window: Window, side: usize) -> std::ops::Range<usize> 
     let start = position * window.stride;
     start.saturating_sub(window.padding)..(start + window.kernel).saturating_sub(window.padding).min(side)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::reference::{self, values};
+    use crate::simd::available;
+    use proptest::prelude::*;
+
+    const WINDOW: Window = Window {
+        kernel: 7,
+        stride: 2,
+        padding: 3,
+    };
+    const POOL: Window = Window {
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+
+    fn run(
+        stem: &Stem,
+        set: Available,
+        threads: usize,
+        image: &[f32],
+        [height, width]: [usize; 2],
+    ) -> Vec<f32> {
+        let context = Context {
+            set,
+            pool: &Pool::default(),
+            threads,
+            counters: None,
+        };
+        let mut out = vec![f32::NAN; stem.output_shape(height, width).len()];
+        stem.run(context, image, [height, width], &mut out);
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn is_the_definition(height in 7_usize..60, width in 7_usize..60, outputs in 1_usize..40, salt: u32) {
+            let image = values(3 * height * width, salt);
+            let weight = values(3 * 49 * outputs, salt.wrapping_add(1));
+            let bias = values(outputs, salt.wrapping_add(2));
+            let mut nhwc = vec![0.0; image.len()];
+            for (i, value) in image.iter().enumerate() {
+                nhwc[i % (height * width) * 3 + i / (height * width)] = *value;
+            }
+            let shape = TapShape { height, width, channels: 3 };
+            let convolved = reference::convolution(&nhwc, shape, WINDOW, &weight, &bias, None, true);
+            let rows = WINDOW.positions(height);
+            let columns = WINDOW.positions(width);
+            for set in available() {
+                let stem = Stem::new(set, WINDOW, POOL, 3, &weight, &bias);
+                let found = run(&stem, set, 1, &image, [height, width]);
+                prop_assert!(found == run(&stem, set, 3, &image, [height, width]), "threads");
+                for (i, found) in found.iter().enumerate() {
+                    let (pixel, channel) = (i / outputs, i % outputs);
+                    let across = POOL.positions(columns);
+                    let (oy, ox) = (pixel / across, pixel % across);
+                    let (mut greatest, mut magnitude) = (0.0_f64, 0.0_f64);
+                    for y in 0..rows {
+                        for x in 0..columns {
+                            if (y + 1).abs_diff(oy * 2 + 1) <= 1 && (x + 1).abs_diff(ox * 2 + 1) <= 1 {
+                                let (value, size) = convolved[(y * columns + x) * outputs + channel];
+                                greatest = greatest.max(value);
+                                magnitude = magnitude.max(size);
+                            }
+                        }
+                    }
+                    let error = (f64::from(*found) - greatest).abs();
+                    prop_assert!(error <= reference::roundings(147) * magnitude, "{set:?}: {error:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_becomes_nan() {
+        for set in available() {
+            let stem = Stem::new(set, WINDOW, POOL, 1, &[1.0; 49], &[0.0]);
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut image = vec![1.0; 32 * 32];
+                image[5 * 32 + 5] = bad;
+                let found = run(&stem, set, 1, &image, [32, 32]);
+                assert!(found[8 + 1].is_nan());
+                assert!(found[63].is_finite());
+            }
+        }
+    }
+}

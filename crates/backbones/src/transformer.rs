@@ -386,3 +386,87 @@ fn attend(
         product(set, scores, values, out, head, Finish::NOTHING);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::reference::values;
+    use crate::simd::available;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn normalisation_is_the_definition(rows in 1_usize..40, vectors in 1_usize..6, salt: u32) {
+            let width = 16 * vectors;
+            let from: Vec<f32> = values(rows * width, salt).iter().map(|v| 3.0 * v + 1.0).collect();
+            let (scale, shift) = (values(width, salt.wrapping_add(1)), values(width, salt.wrapping_add(2)));
+            for set in available() {
+                let norm = Normalisation::new(&scale, &shift);
+                for threads in [1, 2] {
+                    let context = Context { set, pool: &Pool::default(), threads, counters: None };
+                    let mut to = vec![f32::NAN; from.len()];
+                    norm.run(context, &from, &mut to);
+                    for (from, to) in from.chunks(width).zip(to.chunks(width)) {
+                        let mean = from.iter().map(|v| f64::from(*v)).sum::<f64>() / width as f64;
+                        let variance =
+                            from.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / width as f64;
+                        for i in 0..width {
+                            let normal = (f64::from(from[i]) - mean) / (variance + 1e-6).sqrt();
+                            let expected = normal * f64::from(scale[i]) + f64::from(shift[i]);
+                            prop_assert!((f64::from(to[i]) - expected).abs() <= 5e-6, "{set:?}");
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn attention_is_the_definition(tokens in 1_usize..60, head in 1_usize..40, images in 1_usize..3, salt: u32) {
+            let heads = 2;
+            let width = heads * head;
+            let projected: Vec<f32> =
+                values(images * tokens * 3 * width, salt).iter().map(|v| 2.0 * v).collect();
+            let at = |image: usize, token: usize, which: usize, channel: usize| {
+                f64::from(projected[(image * tokens + token) * 3 * width + which * width + channel])
+            };
+            for set in available() {
+                let linear = |n: usize| Linear::new(set, width, &vec![0.0; n], |_, _| 0.0);
+                let norm = || Normalisation::new(&vec![1.0; width], &vec![0.0; width]);
+                let encoder = Encoder {
+                    heads,
+                    before_attention: norm(),
+                    in_projection: linear(3 * width),
+                    out_projection: linear(width),
+                    before_perceptron: norm(),
+                    hidden: linear(width),
+                    output: linear(width),
+                };
+                for threads in [1, 2] {
+                    let context = Context { set, pool: &Pool::default(), threads, counters: None };
+                    let mut out = vec![f32::NAN; images * tokens * width];
+                    encoder.attention(context, images, &projected, &mut out);
+                    for image in 0..images {
+                        for token in 0..tokens {
+                            for channel in 0..width {
+                                let of_head = channel / head * head..(channel / head + 1) * head;
+                                let scores: Vec<f64> = (0..tokens)
+                                    .map(|t| of_head.clone().map(|c| at(image, token, 0, c) * at(image, t, 1, c)).sum())
+                                    .collect();
+                                let greatest = scores.iter().copied().fold(f64::MIN, f64::max);
+                                let parts: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
+                                let sum: f64 = parts.iter().sum();
+                                let expected: f64 =
+                                    (0..tokens).map(|t| parts[t] / sum * at(image, t, 2, channel)).sum();
+                                let found = out[(image * tokens + token) * width + channel];
+                                prop_assert!((f64::from(found) - expected).abs() <= 2e-5, "{set:?} {found} {expected}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -256,6 +256,7 @@ pub(crate) struct OutputFinish {
 /// `from` can be read at every position's rows of the band's tiles, `out` written and the residual read
 /// at the band's rows of the output, the bias at `channels`; channels are whole vectors.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "rows and columns in turn")]
 unsafe fn outputs_of<S: Simd, const N: usize>(
     s: S,
     from: *const f32,

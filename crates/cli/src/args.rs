@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use blemish::backbones::{Architecture, Initialization};
+use blemish::backbones::{Architecture, BackbonesError, Initialization};
 use blemish::detectors::DetectorKind;
 use blemish::images::ResizeMode;
 use blemish::lab::{Augmentation, ExportFormat, GridConfig};
@@ -127,18 +127,16 @@ pub(crate) struct GridArgs {
     /// Objects [default: all that are found]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) objects: Option<Vec<String>>,
-    /// Networks
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18")]
-    pub(crate) architectures: Vec<Architecture>,
-    /// Weights of the networks: random (seeded), imagenet1k_v1
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "NAMES",
-        default_value = "random,imagenet1k_v1"
-    )]
-    pub(crate) initializations: Vec<Initialization>,
-    /// Hidden layers [default: layer1,layer2,layer3,layer4]
+    /// Networks: resnet18, resnet50, wide_resnet50_2, vit_base_16 (or vit_b_16), vit_base_32 (or
+    /// vit_b_32), all
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18", value_parser = architectures)]
+    pub(crate) architectures: Vec<Architectures>,
+    /// Weights of the networks: random (seeded), imagenet1k_v1, imagenet1k_v2 [default: random and
+    /// the newest published: imagenet1k_v2 of resnet50 and wide_resnet50_2, else imagenet1k_v1]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) initializations: Option<Vec<Initialization>>,
+    /// Hidden layers: layer1 to layer4 of residual networks, layer0 to layer11 of transformers
+    /// [default: the first four]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) layers: Option<Vec<String>>,
     /// Training sets: with the five other views of each image (true), without (false), or both
@@ -171,8 +169,9 @@ impl GridArgs {
     pub(crate) fn config(&self) -> GridConfig {
         let mut config = GridConfig::new(&self.data);
         config.objects = self.objects.as_ref().map(|names| distinct(names));
-        config.architectures = distinct(&self.architectures);
-        config.initializations = distinct(&self.initializations);
+        let architectures: Vec<Architecture> = self.architectures.iter().flat_map(|a| a.0.clone()).collect();
+        config.architectures = distinct(&architectures);
+        config.initializations = self.initializations.as_ref().map(|names| distinct(names));
         config.layers = self.layers.as_ref().map(|names| distinct(names));
         config.augmented = self.augmented;
         if let Some(kinds) = &self.detectors {
@@ -185,6 +184,17 @@ impl GridArgs {
         config.seed = self.seed;
         config
     }
+}
+
+/// What one name of a list of networks stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Architectures(Vec<Architecture>);
+
+fn architectures(name: &str) -> Result<Architectures, BackbonesError> {
+    Ok(Architectures(match name {
+        "all" => Architecture::ALL.to_vec(),
+        one => vec![one.parse()?],
+    }))
 }
 
 /// Named twice is meant once.

@@ -52,6 +52,7 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
         plan.feature_sets.len(),
         out.display()
     ));
+    plan.left_out.iter().for_each(note);
     let mut folder = RunFolder::create_or_resume(out, &plan)?;
     let progress = RunProgress::new(&plan);
     let ended = lab::run(&plan, &mut folder, options, &|event| progress.on_event(&event));
@@ -90,7 +91,7 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
     }
     let mut config = GridConfig::new(&data);
     // The one set of weights that needs no file.
-    config.initializations = vec![Initialization::Random];
+    config.initializations = Some(vec![Initialization::Random]);
     config.augmented = Augmentation::Both;
     let options = RunOptions {
         threads: args.threads,
