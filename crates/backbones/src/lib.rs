@@ -46,6 +46,7 @@ mod reference;
 mod resnet;
 mod simd;
 mod stem;
+mod strassen;
 mod transformer;
 mod vit;
 mod weights;
