@@ -169,6 +169,13 @@ unsafe impl Send for Shared {}
 // SAFETY: the same.
 unsafe impl Sync for Shared {}
 
+impl Shared {
+    /// A method, so that closures capture the whole.
+    fn pointer(self) -> *mut f32 {
+        self.0
+    }
+}
+
 /// Where the output goes and what is added to it.
 #[derive(Clone, Copy)]
 struct Target<'a> {
@@ -338,13 +345,12 @@ impl Strassen {
                     product(set, left, right, product_of, columns, Finish::NOTHING);
                 }
                 let column = share.start * width;
-                let target = target;
                 for (i, pair) in pairs.clone().enumerate() {
                     let (first, both) = place(pair);
                     // SAFETY: the rows and columns of the output are within its length and this share's
                     // alone.
                     unsafe {
-                        let even = target.out.0.add(first * target.stride + column);
+                        let even = target.out.pointer().add(first * target.stride + column);
                         let (mut residual_even, mut residual_odd) = (std::ptr::null(), std::ptr::null());
                         if let Some((values, stride)) = target.residual {
                             residual_even = values.as_ptr().add(first * stride + column);
