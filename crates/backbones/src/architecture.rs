@@ -192,7 +192,7 @@ impl Architecture {
             (Architecture::Resnet50, Imagenet1kV1) => Some("resnet50-0676ba61"),
             (Architecture::Resnet50, Imagenet1kV2) => Some("resnet50-11ad3fa6"),
             (Architecture::WideResnet50_2, Imagenet1kV1) => Some("wide_resnet50_2-95faca4d"),
-            (Architecture::WideResnet50_2, Imagenet1kV2) => Some("wide_resnet50_2-9ba9bcbd"),
+            (Architecture::WideResnet50_2, Imagenet1kV2) => Some("wide_resnet50_2-9ba9bcbe"),
             (Architecture::VitBase16, Imagenet1kV1) => Some("vit_b_16-c867db91"),
             (Architecture::VitBase32, Imagenet1kV1) => Some("vit_b_32-d86f8d99"),
             (_, Random)

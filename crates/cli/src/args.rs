@@ -6,7 +6,10 @@ use blemish::backbones::{Architecture, BackbonesError, Initialization};
 use blemish::detectors::DetectorKind;
 use blemish::images::ResizeMode;
 use blemish::lab::{Augmentation, ExportFormat, GridConfig};
+use blemish::weights::default_folder;
 use clap::{Args, Parser, Subcommand};
+
+use crate::weights::WeightsArgs;
 
 /// Finds defects in images from good images only.
 #[derive(Debug, Parser)]
@@ -81,6 +84,12 @@ pub(crate) enum Command {
     /// Write the built-in synthetic data set as PNG files in the MVTec layout
     #[command(after_help = "Example:\n  blemish synth parts --seed 7")]
     Synth(SynthArgs),
+    /// List, import and fetch the weights of networks
+    #[command(
+        after_help = "Examples:\n  blemish weights list\n  blemish weights fetch resnet18\n  \
+                      blemish weights import resnet18-f37072fd.pth"
+    )]
+    Weights(WeightsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -137,7 +146,8 @@ pub(crate) struct GridArgs {
     /// EllipticEnvelope [default: these five] and further ones: KNearestNeighbors, Mahalanobis
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) detectors: Option<Vec<DetectorKind>>,
-    /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors
+    /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors or resnet18-f37072fd.pth
+    /// [default: that of `blemish weights`]
     #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
     /// Resizing: antialias (torchvision since 0.17) or paper (as the study: no antialias, rounded)
@@ -167,7 +177,9 @@ impl GridArgs {
         if let Some(kinds) = &self.detectors {
             config.detectors = distinct(kinds);
         }
-        config.weights = self.weights.clone();
+        // A folder that is not there yet is none: the error then says how to get weights.
+        let own = || default_folder().ok().filter(|folder| folder.is_dir());
+        config.weights = self.weights.clone().or_else(own);
         config.resize = self.resize;
         config.seed = self.seed;
         config

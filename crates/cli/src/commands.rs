@@ -15,6 +15,7 @@ use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
 use crate::output::{note, print};
 use crate::progress::RunProgress;
 use crate::tables;
+use crate::weights;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
@@ -33,6 +34,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Export { run, format, output } => export(&run, format, &output),
         Command::Compare { paths, worst } => compare(&paths, worst),
         Command::Synth(args) => synth(&args),
+        Command::Weights(args) => {
+            weights::run(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

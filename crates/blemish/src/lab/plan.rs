@@ -120,7 +120,7 @@ impl Plan {
         for &architecture in &config.architectures {
             let layers = layers(architecture, config.layers.as_deref())?;
             for initialization in initializations(config, architecture, &mut left_out)? {
-                let loaded = load_weights(config, architecture, initialization)?;
+                let loaded = load_weights(config, architecture, initialization, &layers)?;
                 for layer in &layers {
                     let digest = loaded.digest(architecture, layer)?;
                     weights_identity.insert(format!("{architecture}/{initialization}/{layer}"), digest);
@@ -377,9 +377,11 @@ fn load_weights(
     config: &GridConfig,
     architecture: Architecture,
     initialization: Initialization,
+    layers: &[String],
 ) -> Result<Weights, Error> {
+    let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
     if initialization == Initialization::Random {
-        return Ok(Weights::random(architecture, config.seed));
+        return Ok(Weights::random_for(architecture, config.seed, &layers)?);
     }
     let Some(folder) = &config.weights else {
         return Err(Error::NoWeightsFolder {
@@ -387,9 +389,6 @@ fn load_weights(
             initialization: initialization.to_string(),
         });
     };
-    Ok(Weights::load(&Weights::find(
-        folder,
-        architecture,
-        initialization,
-    )?)?)
+    let file = Weights::find(folder, architecture, initialization)?;
+    Ok(Weights::load_for(&file, architecture, &layers)?)
 }
