@@ -167,11 +167,11 @@ impl KernelDensityModel {
             });
         }
         let score = |q: usize| {
-            let log_value = |j: usize| {
-                self.kernel
-                    .log_value(products.query_sq_distance(q, j).sqrt() / self.bandwidth)
-            };
-            let terms: Vec<f64> = (0..self.n).map(log_value).collect();
+            let mut terms = vec![0.0; self.n];
+            products.query_sq_distance_row(q, &mut terms);
+            for term in &mut terms {
+                *term = self.kernel.log_value(term.sqrt() / self.bandwidth);
+            }
             let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if largest == f64::NEG_INFINITY {
                 return f64::INFINITY;

@@ -1,12 +1,15 @@
 //! One-class support vector machine (Schölkopf et al., 2001), solved as libsvm solves it (Chang and Lin, 2011;
 //! working sets by second-order information: Fan, Chen and Lin, 2005).
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{DetectorError, ProductsView};
 
 /// Stands in for a curvature that is not positive.
 const TAU: f64 = 1e-12;
+/// Values whose powers are computed side by side.
+const PART: usize = 64;
 
 /// Kernel of a [`OneClassSvm`], with `gamma = 1 / (d * variance of all entries)` and `coef0 = 0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,20 +73,30 @@ impl OneClassSvm {
         };
         let n = products.train_len();
         let kernel = self.kernel;
-        let value = |i: usize, j: usize| {
-            let inner = || products.train_inner(i, j);
-            kernel.value(gamma, inner, || products.train_sq_distance(i, j))
-        };
-        let diagonal: Vec<f64> = (0..n).map(|i| value(i, i)).collect();
+        let mut diagonal = vec![0.0; n];
         // libsvm keeps kernel rows in f32, and so does what its iterations do.
         let mut matrix = vec![0.0f32; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                let v = value(i, j) as f32;
-                matrix[i * n + j] = v;
-                matrix[j * n + i] = v;
-            }
-        }
+        matrix
+            .par_chunks_mut(n)
+            .zip(&mut diagonal)
+            .enumerate()
+            .with_min_len(16)
+            .for_each_init(
+                || vec![0.0; n],
+                |values, (i, (row, diagonal))| {
+                    let values = &mut values[..=i];
+                    match kernel {
+                        SvmKernel::Rbf => products.train_sq_distance_row(i, values),
+                        _ => products.train_inner_row(i, values),
+                    }
+                    kernel.apply(gamma, values);
+                    *diagonal = values[i];
+                    for (entry, value) in row.iter_mut().zip(values.iter()) {
+                        *entry = *value as f32;
+                    }
+                },
+            );
+        mirror(&mut matrix, n);
         // A high degree may leave the range of f32. libsvm goes on, and its result may yet be finite: so do we where
         // the number of iterations is limited. Without a limit there would be no promise to end.
         if self.max_iter.is_none() && !matrix.iter().all(|v| v.is_finite()) {
@@ -125,27 +138,56 @@ fn overflow(what: &'static str) -> DetectorError {
 }
 
 impl SvmKernel {
-    fn value(self, gamma: f64, inner: impl Fn() -> f64, sq_distance: impl Fn() -> f64) -> f64 {
+    /// Turns squared distances (rbf) or inner products (the others) into kernel values.
+    fn apply(self, gamma: f64, values: &mut [f64]) {
         match self {
-            SvmKernel::Linear => inner(),
-            SvmKernel::Rbf => (-gamma * sq_distance()).exp(),
-            SvmKernel::Sigmoid => (gamma * inner()).tanh(),
-            SvmKernel::Poly { degree } => power(gamma * inner(), degree),
+            SvmKernel::Linear => {}
+            SvmKernel::Rbf => values.iter_mut().for_each(|v| *v = (-gamma * *v).exp()),
+            SvmKernel::Sigmoid => values.iter_mut().for_each(|v| *v = (gamma * *v).tanh()),
+            SvmKernel::Poly { degree } => pulp::Arch::new().dispatch(|| {
+                for values in values.chunks_mut(PART) {
+                    values.iter_mut().for_each(|v| *v *= gamma);
+                    power(values, degree);
+                }
+            }),
         }
     }
 }
 
-/// Power by squaring, in the order of operations that libsvm has.
-fn power(base: f64, times: u32) -> f64 {
-    let (mut square, mut result, mut t) = (base, 1.0, times);
+/// Powers by squaring, in the order of operations that libsvm has, of at most [`PART`] values.
+#[inline(always)]
+fn power(values: &mut [f64], times: u32) {
+    let mut squares = [1.0; PART];
+    for (square, value) in squares.iter_mut().zip(values.iter_mut()) {
+        *square = *value;
+        *value = 1.0;
+    }
+    let mut t = times;
     while t > 0 {
         if t % 2 == 1 {
-            result *= square;
+            for (value, square) in values.iter_mut().zip(&squares) {
+                *value *= square;
+            }
         }
-        square *= square;
+        for square in &mut squares {
+            *square *= *square;
+        }
         t /= 2;
     }
-    result
+}
+
+/// Copies the lower triangle of an n x n matrix to the upper one, in blocks, as one of the two is read across rows.
+fn mirror(matrix: &mut [f32], n: usize) {
+    const BLOCK: usize = 32;
+    for top in (0..n).step_by(BLOCK) {
+        for left in (0..=top).step_by(BLOCK) {
+            for i in top..(top + BLOCK).min(n) {
+                for j in left..(left + BLOCK).min(i) {
+                    matrix[j * n + i] = matrix[i * n + j];
+                }
+            }
+        }
+    }
 }
 
 /// A fitted one-class SVM.
@@ -174,14 +216,20 @@ impl OneClassSvmModel {
                 expected: self.n,
             });
         }
+        let mut all = vec![0.0; self.n];
+        let mut values = vec![0.0; self.support.len()];
         let score = |q: usize| {
+            match self.kernel {
+                SvmKernel::Rbf => products.query_sq_distance_row(q, &mut all),
+                _ => products.query_inner_row(q, &mut all),
+            }
+            for (value, i) in values.iter_mut().zip(&self.support) {
+                *value = all[*i];
+            }
+            self.kernel.apply(self.gamma, &mut values);
             let mut sum = 0.0;
-            for (&i, alpha) in self.support.iter().zip(&self.dual_coef) {
-                let inner = || products.query_inner(q, i);
-                sum += alpha
-                    * self
-                        .kernel
-                        .value(self.gamma, inner, || products.query_sq_distance(q, i));
+            for (value, alpha) in values.iter().zip(&self.dual_coef) {
+                sum += alpha * value;
             }
             self.rho - sum
         };
