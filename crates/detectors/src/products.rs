@@ -542,27 +542,42 @@ fn check_finite<T: Element>(what: &str, rows: ArrayView2<'_, T>) -> Result<(), D
 
 /// `|a - b|^2` entry by entry.
 fn exact_sq_distance<T: Element>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
-    let square = |(x, y): (&T, &T)| {
-        let difference: f64 = (*x).into() - (*y).into();
-        difference * difference
-    };
-    let (Some(a), Some(b)) = (a.as_slice(), b.as_slice()) else {
-        return a.iter().zip(b).map(square).sum();
-    };
-    pulp::Arch::new().dispatch(|| {
+    match (a.as_slice(), b.as_slice()) {
+        (Some(a), Some(b)) => pulp::Arch::new().dispatch(SqDistance { a, b }),
+        _ => a.iter().zip(b).map(square_of_difference).sum(),
+    }
+}
+
+#[inline(always)]
+fn square_of_difference<T: Element>((x, y): (&T, &T)) -> f64 {
+    let difference: f64 = (*x).into() - (*y).into();
+    difference * difference
+}
+
+/// A squared distance: a type, so that it is inlined where vectors are wide.
+struct SqDistance<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+}
+
+impl<T: Element> pulp::NullaryFnOnce for SqDistance<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
         let mut sums = [0.0; LANES];
-        let (a, rest_a) = a.as_chunks::<LANES>();
-        let (b, rest_b) = b.as_chunks::<LANES>();
+        let (a, rest_a) = self.a.as_chunks::<LANES>();
+        let (b, rest_b) = self.b.as_chunks::<LANES>();
         for (a, b) in a.iter().zip(b) {
-            for (sum, pair) in sums.iter_mut().zip(a.iter().zip(b)) {
-                *sum += square(pair);
+            for lane in 0..LANES {
+                sums[lane] += square_of_difference((&a[lane], &b[lane]));
             }
         }
         for (sum, pair) in sums.iter_mut().zip(rest_a.iter().zip(rest_b)) {
-            *sum += square(pair);
+            *sum += square_of_difference(pair);
         }
         sums.iter().sum()
-    })
+    }
 }
 
 fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
