@@ -338,10 +338,10 @@ impl InnerProducts {
             return 0.0;
         }
         let (difference, squares) = self.difference(i, j);
-        if difference <= NEAR * squares {
-            if let Some(exact) = self.near.get(&(i, j)) {
-                return *exact;
-            }
+        if difference <= NEAR * squares
+            && let Some(exact) = self.near.get(&(i, j))
+        {
+            return *exact;
         }
         difference.max(0.0)
     }
