@@ -62,7 +62,12 @@ fn avx512() -> f32 {
             *sum = _mm512_fmadd_ps(x, y, *sum);
         }
     }
-    sums.iter().map(|s| _mm512_reduce_add_ps(*s)).sum()
+    // No closure: it would take the sums' addresses, and they would live in memory.
+    let mut total = _mm512_setzero_ps();
+    for sum in sums {
+        total = _mm512_add_ps(total, sum);
+    }
+    _mm512_reduce_add_ps(total)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -77,7 +82,11 @@ fn avx2() -> f32 {
             *sum = _mm256_fmadd_ps(x, y, *sum);
         }
     }
-    sums.iter().map(|s| _mm256_cvtss_f32(*s)).sum()
+    let mut total = _mm256_setzero_ps();
+    for sum in sums {
+        total = _mm256_add_ps(total, sum);
+    }
+    _mm256_cvtss_f32(total)
 }
 
 /// Operations a second of all threads together; infinite where there is no loop for this machine.
