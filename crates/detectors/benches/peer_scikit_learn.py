@@ -43,7 +43,7 @@ def grid():
         make = lambda p=degree: OneClassSVM(kernel="poly", degree=p, max_iter=1000)
         yield "OneClassSVM", f"poly {degree}", estimator(make)
     for n in [*range(10, 101, 10), *range(200, 1001, 100)]:
-        make = lambda n=n: IsolationForest(n, random_state=0)
+        make = lambda n=n: IsolationForest(n_estimators=n, random_state=0)
         yield "IsolationForest", str(n), estimator(make)
     for bandwidth in [0.5, 1.0, "scott", "silverman"]:
         for kernel in ["gaussian", "tophat", "epanechnikov", "exponential", "linear", "cosine"]:
@@ -79,13 +79,9 @@ def main():
             if not chosen(name):
                 continue
             start = time.perf_counter()
-            try:
-                run(rows, test)
-                note = ""
-            except Exception as error:
-                note = f"  failed: {error}"
+            run(rows, test)
             seconds = time.perf_counter() - start
-            print(f"{which} {name}: {seconds:.3f} s{note}", flush=True)
+            print(f"{which} {name}: {seconds:.3f} s", flush=True)
             sums[detector] = sums.get(detector, 0.0) + seconds
             ran[detector] = ran.get(detector, 0) + 1
         for detector, settings in all_of.items():

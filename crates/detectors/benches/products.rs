@@ -3,6 +3,10 @@
 //! Multiply-adds count as two operations; of the products of training rows with each other, half are counted. The peak
 //! is a loop of multiply-adds in registers, on as many threads.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls of loops that need detected features")
+)]
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -29,25 +33,67 @@ fn operations((n, m, d): (usize, usize, usize)) -> usize {
 /// Independent sums, enough to hide the latency of a multiply-add, few enough for registers.
 const SUMS: usize = 16;
 const LANES: usize = 16;
-const ROUNDS: usize = 10_000_000;
+const ROUNDS: usize = 20_000_000;
 
-fn registers() -> f32 {
-    pulp::Arch::new().dispatch(|| {
-        let (x, y) = (black_box(1.0f32), black_box(1e-9f32));
-        let mut sums = [[0.0f32; LANES]; SUMS];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                for lane in sum {
-                    *lane = x.mul_add(y, *lane);
-                }
-            }
+/// Multiply-adds of `SUMS` vectors of `LANES` numbers, `ROUNDS` times, or `None` where there is no such loop.
+fn registers() -> Option<f32> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: avx512f was detected just now.
+            return Some(unsafe { avx512() });
         }
-        sums.as_flattened().iter().sum()
-    })
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: avx2 and fma were detected just now.
+            return Some(unsafe { avx2() });
+        }
+    }
+    None
 }
 
-/// Operations a second of all threads together.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512() -> f32 {
+    use std::arch::x86_64::*;
+    let (x, y) = (_mm512_set1_ps(black_box(1.0)), _mm512_set1_ps(black_box(1e-9)));
+    let mut sums = [_mm512_setzero_ps(); SUMS];
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(x, y, *sum);
+        }
+    }
+    // No closure: it would take the sums' addresses, and they would live in memory.
+    let mut total = _mm512_setzero_ps();
+    for sum in sums {
+        total = _mm512_add_ps(total, sum);
+    }
+    _mm512_reduce_add_ps(total)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2() -> f32 {
+    use std::arch::x86_64::*;
+    let (x, y) = (_mm256_set1_ps(black_box(1.0)), _mm256_set1_ps(black_box(1e-9)));
+    let mut sums = [_mm256_setzero_ps(); SUMS / 2];
+    // Vectors of half the length, half as many: four times the rounds.
+    for _ in 0..4 * ROUNDS {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(x, y, *sum);
+        }
+    }
+    let mut total = _mm256_setzero_ps();
+    for sum in sums {
+        total = _mm256_add_ps(total, sum);
+    }
+    _mm256_cvtss_f32(total)
+}
+
+/// Operations a second of all threads together; infinite where there is no loop for this machine.
 fn peak(threads: usize) -> f64 {
+    if registers().is_none() {
+        return f64::INFINITY;
+    }
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {

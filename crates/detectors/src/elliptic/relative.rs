@@ -179,8 +179,8 @@ fn quasidefinite(matrix: &mut Mat<f64>, came: usize) -> Option<Vec<f64>> {
     for c in 0..r {
         let sign = if c < came { 1.0 } else { -1.0 };
         let pivot = matrix[(c, c)] + sign;
-        // Written so that NaN is refused.
-        if !(sign * pivot >= SMALLEST_PIVOT) {
+        let size = sign * pivot;
+        if size.is_nan() || size < SMALLEST_PIVOT {
             return None;
         }
         pivots.push(pivot);

@@ -133,23 +133,24 @@ mod x86 {
                 // SAFETY: columns 2c and 2c + 1 of a group are at `2 * c * STRIP .. 2 * (c + 1) * STRIP`, and the group
                 // lies in the strip.
                 let (x, y) = unsafe { (a.add(2 * c * STRIP), b.add(2 * c * STRIP)) };
+                // SAFETY: so do 16 f32 from there, and the next 16.
                 let (x_even, x_odd) = unsafe { (_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(STRIP))) };
-                for j in 0..HALF {
+                for (j, even) in even.iter_mut().enumerate() {
                     // SAFETY: row `half * HALF + j` < STRIP of those columns.
                     let y_even = _mm512_set1_ps(unsafe { *y.add(j) });
-                    even[j] = if c == 0 {
+                    *even = if c == 0 {
                         _mm512_mul_ps(x_even, y_even)
                     } else {
-                        _mm512_fmadd_ps(x_even, y_even, even[j])
+                        _mm512_fmadd_ps(x_even, y_even, *even)
                     };
                 }
-                for j in 0..HALF {
+                for (j, odd) in odd.iter_mut().enumerate() {
                     // SAFETY: as above.
                     let y_odd = _mm512_set1_ps(unsafe { *y.add(STRIP + j) });
-                    odd[j] = if c == 0 {
+                    *odd = if c == 0 {
                         _mm512_mul_ps(x_odd, y_odd)
                     } else {
-                        _mm512_fmadd_ps(x_odd, y_odd, odd[j])
+                        _mm512_fmadd_ps(x_odd, y_odd, *odd)
                     };
                 }
             }
@@ -203,6 +204,7 @@ mod x86 {
                     // SAFETY: rows `8 rows .. 8 rows + 8` of columns 2c and 2c + 1 of this group, and rows
                     // `half * HALF + 4 columns + 2 pair ..` of the right-hand side.
                     let (x, y) = unsafe { (a.add(2 * c * STRIP), b.add(2 * c * STRIP + 2 * pair)) };
+                    // SAFETY: eight rows of each of those columns.
                     let (x_even, x_odd) = unsafe { (_mm256_loadu_ps(x), _mm256_loadu_ps(x.add(STRIP))) };
                     for j in 0..2 {
                         // SAFETY: `4 columns + 2 pair + j < HALF`.
