@@ -11,6 +11,9 @@ pub(crate) const MINIMUM_SIDE: usize = 32;
 pub(crate) const MAXIMUM_SIDE: usize = 2048;
 
 /// The shape of a layer's output.
+///
+/// The tokens of a transformer are one row of positions: height 1, and as width the class token
+/// followed by the patches, row by row of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TapShape {
     /// Positions from top to bottom.
@@ -72,11 +75,41 @@ pub(crate) struct ConvolutionStep {
     pub(crate) relu: bool,
 }
 
+/// An image of one size cut into square patches, each mapped to a token; a class token before them;
+/// and to all of them their position's embedding added (Dosovitskiy et al., 2021).
+#[derive(Debug, Clone)]
+pub(crate) struct EmbeddingStep {
+    /// The only side of an image, in pixels: there are no embeddings for other positions.
+    pub(crate) side: usize,
+    /// The side of a patch, in pixels.
+    pub(crate) patch: usize,
+    pub(crate) input_channels: usize,
+    /// The channels of a token.
+    pub(crate) width: usize,
+    pub(crate) to: Slot,
+}
+
+/// A block of a transformer's encoder: attention and a perceptron of one hidden layer, each after a
+/// layer normalisation and added to its input.
+#[derive(Debug, Clone)]
+pub(crate) struct EncoderStep {
+    /// What its tensors' names begin with, without the last dot.
+    pub(crate) name: String,
+    pub(crate) width: usize,
+    pub(crate) heads: usize,
+    /// The channels of the perceptron's hidden layer.
+    pub(crate) hidden: usize,
+    pub(crate) from: Slot,
+    pub(crate) to: Slot,
+}
+
 /// One step of a network.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Convolution(ConvolutionStep),
     MaxPool { window: Window, from: Slot, to: Slot },
+    Embedding(EmbeddingStep),
+    Encoder(EncoderStep),
 }
 
 /// The steps from the previous layer's output (or the image) to this layer's.
@@ -100,27 +133,43 @@ pub(crate) struct Description {
 /// A tensor that a step reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TensorSpec {
+    /// The name in torchvision's present state dict: the one that identifies the tensor.
     pub(crate) name: String,
+    /// The name in files of older versions, where it was another. torchvision's own published files
+    /// of vision transformers have it.
+    pub(crate) old_name: Option<String>,
     pub(crate) shape: Vec<usize>,
+}
+
+impl TensorSpec {
+    fn new(name: String, shape: &[usize]) -> Self {
+        TensorSpec {
+            name,
+            old_name: None,
+            shape: shape.to_vec(),
+        }
+    }
+
+    fn formerly(mut self, old_name: String) -> Self {
+        self.old_name = Some(old_name);
+        self
+    }
 }
 
 impl ConvolutionStep {
     /// What the step reads: the convolution's weight, then the normalisation's weight, bias, running
     /// mean and running variance.
     pub(crate) fn tensors(&self) -> [TensorSpec; 5] {
-        let channels = |part: &str| TensorSpec {
-            name: format!("{}.{part}", self.norm),
-            shape: vec![self.output_channels],
-        };
-        let weight = TensorSpec {
-            name: format!("{}.weight", self.conv),
-            shape: vec![
+        let channels = |part: &str| TensorSpec::new(format!("{}.{part}", self.norm), &[self.output_channels]);
+        let weight = TensorSpec::new(
+            format!("{}.weight", self.conv),
+            &[
                 self.output_channels,
                 self.input_channels,
                 self.window.kernel,
                 self.window.kernel,
             ],
-        };
+        );
         [
             weight,
             channels("weight"),
@@ -131,11 +180,77 @@ impl ConvolutionStep {
     }
 }
 
+impl EmbeddingStep {
+    /// The number of tokens: one for each patch, and the class token.
+    pub(crate) fn tokens(&self) -> usize {
+        (self.side / self.patch).pow(2) + 1
+    }
+
+    /// What the step reads: the projection's weight and bias, the class token, the embeddings of the
+    /// positions.
+    pub(crate) fn tensors(&self) -> [TensorSpec; 4] {
+        let width = self.width;
+        [
+            TensorSpec::new(
+                "conv_proj.weight".to_owned(),
+                &[width, self.input_channels, self.patch, self.patch],
+            ),
+            TensorSpec::new("conv_proj.bias".to_owned(), &[width]),
+            TensorSpec::new("class_token".to_owned(), &[1, 1, width]),
+            TensorSpec::new("encoder.pos_embedding".to_owned(), &[1, self.tokens(), width]),
+        ]
+    }
+}
+
+impl EncoderStep {
+    /// What the step reads, a weight and a bias each: the first normalisation, the projection to
+    /// queries, keys and values, the projection of what attention gives, the second normalisation, the
+    /// perceptron's two layers.
+    pub(crate) fn tensors(&self) -> [TensorSpec; 12] {
+        let (width, hidden) = (self.width, self.hidden);
+        let spec = |part: &str, shape: &[usize]| TensorSpec::new(format!("{}.{part}", self.name), shape);
+        let renamed = |part: &str, old: &str, shape: &[usize]| {
+            spec(part, shape).formerly(format!("{}.{old}", self.name))
+        };
+        [
+            spec("ln_1.weight", &[width]),
+            spec("ln_1.bias", &[width]),
+            spec("self_attention.in_proj_weight", &[3 * width, width]),
+            spec("self_attention.in_proj_bias", &[3 * width]),
+            spec("self_attention.out_proj.weight", &[width, width]),
+            spec("self_attention.out_proj.bias", &[width]),
+            spec("ln_2.weight", &[width]),
+            spec("ln_2.bias", &[width]),
+            renamed("mlp.0.weight", "mlp.linear_1.weight", &[hidden, width]),
+            renamed("mlp.0.bias", "mlp.linear_1.bias", &[hidden]),
+            renamed("mlp.3.weight", "mlp.linear_2.weight", &[width, hidden]),
+            renamed("mlp.3.bias", "mlp.linear_2.bias", &[width]),
+        ]
+    }
+}
+
+impl Step {
+    /// What the step reads.
+    pub(crate) fn tensors(&self) -> Vec<TensorSpec> {
+        match self {
+            Step::Convolution(step) => step.tensors().into(),
+            Step::MaxPool { .. } => Vec::new(),
+            Step::Embedding(step) => step.tensors().into(),
+            Step::Encoder(step) => step.tensors().into(),
+        }
+    }
+}
+
 impl Stage {
+    /// What the stage's steps read.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = TensorSpec> {
+        self.steps.iter().flat_map(Step::tensors)
+    }
+
     pub(crate) fn convolutions(&self) -> impl Iterator<Item = &ConvolutionStep> {
         self.steps.iter().filter_map(|step| match step {
             Step::Convolution(convolution) => Some(convolution),
-            Step::MaxPool { .. } => None,
+            Step::MaxPool { .. } | Step::Embedding(_) | Step::Encoder(_) => None,
         })
     }
 }
@@ -148,7 +263,7 @@ impl Description {
         height: usize,
         width: usize,
     ) -> Result<TapShape, BackbonesError> {
-        check_size(height, width)?;
+        self.check_size(height, width)?;
         let image = TapShape {
             height,
             width,
@@ -158,31 +273,55 @@ impl Description {
         let mut output = IMAGE;
         for stage in self.stages.iter().take(depth + 1) {
             for step in &stage.steps {
-                let (from, to, window, channels) = match step {
-                    Step::Convolution(c) => (c.from, c.to, &c.window, c.output_channels),
-                    Step::MaxPool { window, from, to } => (*from, *to, window, shapes[*from].channels),
-                };
-                shapes[to] = TapShape {
-                    height: window.positions(shapes[from].height),
-                    width: window.positions(shapes[from].width),
+                let slide = |shape: TapShape, window: &Window, channels| TapShape {
+                    height: window.positions(shape.height),
+                    width: window.positions(shape.width),
                     channels,
                 };
+                match step {
+                    Step::Convolution(c) => {
+                        shapes[c.to] = slide(shapes[c.from], &c.window, c.output_channels)
+                    }
+                    Step::MaxPool { window, from, to } => {
+                        shapes[*to] = slide(shapes[*from], window, shapes[*from].channels);
+                    }
+                    Step::Embedding(e) => {
+                        shapes[e.to] = TapShape {
+                            height: 1,
+                            width: e.tokens(),
+                            channels: e.width,
+                        };
+                    }
+                    Step::Encoder(e) => shapes[e.to] = shapes[e.from],
+                }
             }
             output = stage.output;
         }
         Ok(shapes[output])
     }
-}
 
-pub(crate) fn check_size(height: usize, width: usize) -> Result<(), BackbonesError> {
-    let sides = MINIMUM_SIDE..=MAXIMUM_SIDE;
-    if sides.contains(&height) && sides.contains(&width) {
-        return Ok(());
+    /// Whether images of `height` x `width` pixels can be computed.
+    pub(crate) fn check_size(&self, height: usize, width: usize) -> Result<(), BackbonesError> {
+        let only = self
+            .stages
+            .iter()
+            .flat_map(|s| &s.steps)
+            .find_map(|step| match step {
+                Step::Embedding(embedding) => Some(embedding.side),
+                _ => None,
+            });
+        let sides = match only {
+            Some(side) => side..=side,
+            None => MINIMUM_SIDE..=MAXIMUM_SIDE,
+        };
+        if sides.contains(&height) && sides.contains(&width) {
+            return Ok(());
+        }
+        Err(BackbonesError::ImageSize {
+            height,
+            width,
+            minimum: *sides.start(),
+            maximum: *sides.end(),
+        })
     }
-    Err(BackbonesError::ImageSize {
-        height,
-        width,
-        minimum: MINIMUM_SIDE,
-        maximum: MAXIMUM_SIDE,
-    })
 }

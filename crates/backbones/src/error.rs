@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::pytorch::PytorchError;
+
 /// The error of everything in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,6 +42,20 @@ pub enum BackbonesError {
         /// The layers there are, joined by commas.
         known: String,
     },
+    /// The name of an instruction set is none of those known.
+    #[error("unknown instruction set \"{name}\"; known: {known}")]
+    UnknownInstructionSet {
+        /// The name as given.
+        name: String,
+        /// The names that would have done, joined by commas.
+        known: String,
+    },
+    /// The processor lacks an instruction set.
+    #[error("this processor has no {set}")]
+    NoInstructionSet {
+        /// The instruction set.
+        set: &'static str,
+    },
     /// The network was made for other layers.
     #[error(
         "this {architecture} was made for {taps} and does not compute layer \"{layer}\"; name it in `taps`"
@@ -62,7 +78,7 @@ pub enum BackbonesError {
     },
     /// A file is not in the safetensors format, or is damaged.
     #[error(
-        "{} is not a whole safetensors file; it may be truncated or of another format: fetch or convert it again",
+        "{} is neither a whole safetensors file nor one of PyTorch; it may be truncated or of another format: fetch it again",
         path.display()
     )]
     Format {
@@ -70,6 +86,22 @@ pub enum BackbonesError {
         path: PathBuf,
         /// The parser's reason.
         source: safetensors::SafeTensorError,
+    },
+    /// A file of PyTorch's is damaged, or holds something else than weights.
+    #[error("{} cannot be read as weights of PyTorch: {source}", path.display())]
+    Pytorch {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: PytorchError,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// A layer needs a tensor that the weights lack.
     #[error(
@@ -107,7 +139,7 @@ pub enum BackbonesError {
     },
     /// A tensor's numbers are of a type that is not read.
     #[error(
-        "tensor \"{tensor}\" of {origin} is of type {dtype}; F32, F16 and BF16 are read: convert it to F32"
+        "tensor \"{tensor}\" of {origin} is of type {dtype}; F32, F16, BF16 and F64 are read: convert it to F32"
     )]
     TensorType {
         /// Where the weights come from.
@@ -143,20 +175,6 @@ pub enum BackbonesError {
         sought: String,
         /// Where to get the weights.
         advice: String,
-    },
-    /// Only PyTorch's own file is there, which is not read.
-    #[error(
-        "{} is a .pth file, which is not read yet; convert it with Python:\n  \
-         import torch; from safetensors.torch import save_file\n  \
-         tensors = torch.load({path:?}, weights_only=True)\n  \
-         save_file({{k: v.contiguous() for k, v in tensors.items()}}, {converted:?})",
-        path.display()
-    )]
-    PthNotRead {
-        /// The file.
-        path: PathBuf,
-        /// Where its conversion would be found.
-        converted: PathBuf,
     },
     /// Several files fit.
     #[error("several files fit in {}: {files}; keep one, or name the wanted one {preferred}", folder.display())]

@@ -1,22 +1,28 @@
 //! Finding a weights file in a folder by its name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::architecture::{Architecture, Initialization};
 use crate::error::BackbonesError;
 use crate::weights::Weights;
 
+/// Of weights files, in the order of preference: the first is read fastest.
+const EXTENSIONS: [&str; 3] = [".safetensors", ".pth", ".pt"];
+
 impl Weights {
-    /// The file in `folder` that holds the weights of `architecture`.
+    /// The file in `folder` that holds the weights of `architecture`: safetensors, or PyTorch's `.pth`
+    /// or `.pt`.
     ///
-    /// `ARCHITECTURE-INITIALIZATION.safetensors` wins; else there must be one file with this name and
-    /// something more after `-`, `_` or `.`, such as `resnet18-imagenet1k_v1-conv1-to-layer3.safetensors`,
-    /// or with torchvision's own name, such as `resnet18-f37072fd.safetensors`.
+    /// `ARCHITECTURE-INITIALIZATION` with one of these extensions wins; else there must be one file with
+    /// this name and something more after `-`, `_` or `.`, such as
+    /// `resnet18-imagenet1k_v1-conv1-to-layer3.safetensors`, or with torchvision's own name, such as
+    /// `resnet18-f37072fd.pth`. The architecture may be spelled as in torchvision. Of files that differ
+    /// in their extension alone the safetensors file is taken.
     ///
     /// # Errors
     /// [`BackbonesError::Read`] of the folder, [`BackbonesError::NoWeights`],
-    /// [`BackbonesError::SeveralWeights`], [`BackbonesError::PthNotRead`] where only PyTorch's own file
-    /// is there, and [`BackbonesError::RandomHasNoFile`].
+    /// [`BackbonesError::SeveralWeights`] and [`BackbonesError::RandomHasNoFile`].
     pub fn find(
         folder: &Path,
         architecture: Architecture,
@@ -25,8 +31,11 @@ impl Weights {
         if initialization == Initialization::Random {
             return Err(BackbonesError::RandomHasNoFile);
         }
-        let stem = format!("{architecture}-{initialization}");
-        let preferred = format!("{stem}.safetensors");
+        let mut stems = vec![format!("{architecture}-{initialization}")];
+        if architecture.constructor() != architecture.name() {
+            stems.push(format!("{}-{initialization}", architecture.constructor()));
+        }
+        let preferred = format!("{}.safetensors", stems[0]);
         let published = architecture.torchvision_name(initialization);
 
         let read = |source| BackbonesError::Read {
@@ -44,38 +53,38 @@ impl Weights {
         }
         names.sort();
 
-        let fits = |name: &str| published == Some(name) || extends(name, &stem);
-        let fit = |name: &str, extension: &str| name.strip_suffix(extension).is_some_and(fits);
-        if names.contains(&preferred) {
-            return Ok(folder.join(preferred));
+        // By the name without its extension, so that one file in two formats is one candidate.
+        let mut candidates: BTreeMap<&str, &str> = BTreeMap::new();
+        for extension in EXTENSIONS {
+            for name in &names {
+                if let Some(stem) = name.strip_suffix(extension) {
+                    candidates.entry(stem).or_insert(name);
+                }
+            }
         }
-        let files: Vec<&String> = names.iter().filter(|name| fit(name, ".safetensors")).collect();
+        if let Some(name) = stems.iter().find_map(|stem| candidates.get(stem.as_str())) {
+            return Ok(folder.join(name));
+        }
+        let fits = |name: &str| published == Some(name) || stems.iter().any(|stem| extends(name, stem));
+        candidates.retain(|name, _| fits(name));
+        let files: Vec<&str> = candidates.into_values().collect();
         match files[..] {
             [file] => return Ok(folder.join(file)),
             [] => {}
             [..] => {
-                let files = files.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ");
                 return Err(BackbonesError::SeveralWeights {
                     folder: folder.to_owned(),
-                    files,
+                    files: files.join(", "),
                     preferred,
                 });
             }
         }
-        if let Some(file) = names.iter().find(|name| fit(name, ".pth")) {
-            let path = folder.join(file);
-            return Err(BackbonesError::PthNotRead {
-                converted: path.with_extension("safetensors"),
-                path,
-            });
-        }
-        let mut sought = format!("{preferred}, {stem}-*.safetensors");
+        let mut sought = format!("{preferred}, {}-*.safetensors", stems[0]);
         let advice = match published {
             Some(name) => {
-                sought.push_str(&format!(", {name}.safetensors"));
+                sought.push_str(&format!(", {name}.pth"));
                 format!(
-                    "fetch https://download.pytorch.org/models/{name}.pth and convert it to safetensors, \
-                     or use random weights"
+                    "fetch https://download.pytorch.org/models/{name}.pth and put it there, or use random weights"
                 )
             }
             None => format!("torchvision publishes no {initialization} weights of {architecture}"),

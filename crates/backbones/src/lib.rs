@@ -17,8 +17,10 @@
 //! # The parts
 //! - A **description** says which convolutions a network has, in which order, under which names
 //!   (`description`, `resnet`). It knows nothing of numbers.
-//! - **Weights** are named tensors. [`Weights::digest`] identifies what a layer depends on by content,
-//!   so a file that holds only the first layers and the full file are the same thing to those layers.
+//! - **Weights** are named tensors, from safetensors files or PyTorch's own (`tensors`, `pytorch`,
+//!   `pickle`: nothing in them is executed), or drawn from a seed as PyTorch draws them (`random`,
+//!   `twister`). [`Weights::digest`] identifies what a layer depends on by content, so a file that holds
+//!   only the first layers and the full file are the same thing to those layers.
 //! - **Kernels** (`conv`, `product`) work on NHWC activations: a convolution gathers its patches as
 //!   rows and multiplies them with the weights.
 //! - The **network** joins the three. Batch normalisation is folded into the convolutions, in f64.
@@ -29,19 +31,39 @@
 //! processors they may differ in the last bits.
 #![deny(missing_docs)]
 
+mod activation;
 mod architecture;
+mod buffer;
 mod conv;
 mod description;
 mod error;
 mod find;
 mod network;
+mod pickle;
+mod prepare;
 mod product;
+mod profile;
+mod published;
+mod pytorch;
 mod random;
+#[cfg(test)]
+mod reference;
 mod resnet;
+mod simd;
+mod stem;
+mod tensors;
+mod transformer;
+mod twister;
+mod vit;
 mod weights;
+mod winograd;
 
 pub use architecture::{Architecture, Initialization, InputSpec};
 pub use description::TapShape;
 pub use error::BackbonesError;
 pub use network::Network;
+pub use profile::{Profile, ProfileEntry};
+pub use published::PublishedWeights;
+pub use pytorch::PytorchError;
+pub use simd::InstructionSet;
 pub use weights::Weights;

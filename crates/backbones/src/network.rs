@@ -1,35 +1,42 @@
 //! A network with its weights, ready to compute features.
 
-use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use ndarray::{Array2, ArrayView1, ArrayView3, ArrayView4, ArrayViewMut1, Axis};
+use ndarray::{Array2, ArrayView4};
 use rayon::prelude::*;
 
 use crate::architecture::Architecture;
-use crate::conv::{Convolution, Finish, max_pool};
-use crate::description::{ConvolutionStep, Description, IMAGE, Slot, Step, TapShape, Window, check_size};
+use crate::buffer::Pool;
+use crate::conv::Convolution;
+use crate::description::{Description, IMAGE, Slot, Stage, Step, TapShape};
 use crate::error::BackbonesError;
+use crate::prepare::{Folded, Source};
+use crate::profile::{Context, Counters, Profile};
+use crate::simd::{Available, InstructionSet};
+use crate::stem::Stem;
+use crate::transformer::{Embedding, Encoder};
 use crate::weights::Weights;
-
-/// Added to the variance of every batch normalisation: torchvision's.
-const EPSILON: f64 = 1e-5;
 
 /// A network that computes the features of some of its layers.
 #[derive(Debug)]
 pub struct Network {
     architecture: Architecture,
     description: Description,
+    set: Available,
     /// The wanted layers, by index, in the order given.
     taps: Vec<usize>,
     /// As deep as the deepest tap.
     stages: Vec<Vec<Layer>>,
-    /// Buffers of images computed before; at most one for each thread.
-    scratch: Mutex<Vec<Scratch>>,
+    pool: Pool,
 }
 
 /// A step with its weights.
 #[derive(Debug)]
 enum Layer {
+    Stem {
+        stem: Stem,
+        to: Slot,
+    },
     Convolution {
         convolution: Convolution,
         from: Slot,
@@ -37,24 +44,20 @@ enum Layer {
         residual: Option<Slot>,
         relu: bool,
     },
-    MaxPool {
-        window: Window,
+    Embedding {
+        embedding: Embedding,
+        to: Slot,
+    },
+    Encoder {
+        encoder: Box<Encoder>,
         from: Slot,
         to: Slot,
     },
 }
 
-/// What computing one image writes to.
-#[derive(Debug, Default)]
-struct Scratch {
-    slots: Vec<Vec<f32>>,
-    shapes: Vec<TapShape>,
-    patches: Vec<f32>,
-}
-
 impl Network {
     /// The network of `architecture` with `weights`, for the layers `taps`; what lies deeper than the
-    /// deepest of them is neither needed nor computed.
+    /// deepest of them is neither needed nor computed. Uses the fastest vector instructions there are.
     ///
     /// # Errors
     /// [`BackbonesError::NoTaps`], [`BackbonesError::UnknownLayer`]; and where a needed tensor is
@@ -65,6 +68,21 @@ impl Network {
         weights: &Weights,
         taps: &[&str],
     ) -> Result<Network, BackbonesError> {
+        Self::with_instruction_set(architecture, weights, taps, InstructionSet::best())
+    }
+
+    /// [`new`](Self::new) with other vector instructions than the fastest: to measure them, or to get
+    /// the same last bits on several machines.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`BackbonesError::NoInstructionSet`].
+    pub fn with_instruction_set(
+        architecture: Architecture,
+        weights: &Weights,
+        taps: &[&str],
+        set: InstructionSet,
+    ) -> Result<Network, BackbonesError> {
+        let set = Available::new(set)?;
         let taps = taps
             .iter()
             .map(|tap| architecture.depth(tap))
@@ -78,37 +96,32 @@ impl Network {
         let description = architecture.describe();
         let mut stages = Vec::new();
         for stage in description.stages.iter().take(deepest + 1) {
-            let mut layers = Vec::new();
-            for step in &stage.steps {
-                layers.push(match step {
-                    Step::Convolution(step) => Layer::Convolution {
-                        convolution: fold(architecture, weights, stage.layer, step)?,
-                        from: step.from,
-                        to: step.to,
-                        residual: step.residual,
-                        relu: step.relu,
-                    },
-                    Step::MaxPool { window, from, to } => Layer::MaxPool {
-                        window: *window,
-                        from: *from,
-                        to: *to,
-                    },
-                });
-            }
-            stages.push(layers);
+            let source = Source {
+                set,
+                architecture,
+                weights,
+                layer: stage.layer,
+            };
+            stages.push(prepare(source, stage)?);
         }
         Ok(Network {
             architecture,
             description,
+            set,
             taps,
             stages,
-            scratch: Mutex::new(Vec::new()),
+            pool: Pool::default(),
         })
     }
 
     /// Which network this is.
     pub fn architecture(&self) -> Architecture {
         self.architecture
+    }
+
+    /// The vector instructions that it uses.
+    pub fn instruction_set(&self) -> InstructionSet {
+        self.set.set()
     }
 
     /// The layers that [`forward`](Self::forward) gives, in its order.
@@ -140,17 +153,59 @@ impl Network {
     /// one row for each image.
     ///
     /// `images` are (n, channels, height, width), preprocessed and normalised, with sides of 32 to 2048
-    /// pixels. A row has height x width x channels values of the tap's [`TapShape`], with the channels
-    /// of one position side by side (NHWC). `torch.flatten` puts channels first instead: the same values
-    /// in another order, and the same inner products and distances.
+    /// pixels, or 224 for a transformer. A row has height x width x channels values of the tap's
+    /// [`TapShape`], with the channels of one position side by side (NHWC). `torch.flatten` of a
+    /// residual network's layer puts channels first instead: the same values in another order, and the
+    /// same inner products and distances.
     ///
-    /// Images are computed in parallel on rayon's current pool, each by itself: a row does not depend
-    /// on the other images or on the number of threads.
+    /// Computed in parallel on rayon's current pool: images side by side, or all threads at one layer
+    /// where there are few images or many weights. A row does not depend on the other images or on the
+    /// number of threads.
     ///
     /// # Errors
     /// [`BackbonesError::Channels`], [`BackbonesError::ImageSize`], [`BackbonesError::ImageValues`],
     /// [`BackbonesError::FeatureValues`].
     pub fn forward(&self, images: ArrayView4<'_, f32>) -> Result<Vec<Array2<f32>>, BackbonesError> {
+        let mut features = Vec::new();
+        self.forward_into(images, &mut features)?;
+        Ok(features)
+    }
+
+    /// [`forward`](Self::forward) into matrices that are there already: those of the right shape are
+    /// written to, the others replaced. Saves the system from finding fresh memory for every batch.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward); the matrices then hold anything.
+    pub fn forward_into(
+        &self,
+        images: ArrayView4<'_, f32>,
+        features: &mut Vec<Array2<f32>>,
+    ) -> Result<(), BackbonesError> {
+        self.compute(images, features, None)
+    }
+
+    /// [`forward`](Self::forward), and where the time went.
+    ///
+    /// # Errors
+    /// Those of [`forward`](Self::forward).
+    pub fn profile(
+        &self,
+        images: ArrayView4<'_, f32>,
+    ) -> Result<(Vec<Array2<f32>>, Profile), BackbonesError> {
+        let counters = Counters::default();
+        let mut features = Vec::new();
+        let start = Instant::now();
+        self.compute(images, &mut features, Some(&counters))?;
+        let profile = Profile::new(&counters, start.elapsed(), rayon::current_num_threads());
+        Ok((features, profile))
+    }
+
+    fn compute(
+        &self,
+        images: ArrayView4<'_, f32>,
+        features: &mut Vec<Array2<f32>>,
+        counters: Option<&Counters>,
+    ) -> Result<(), BackbonesError> {
         let (count, channels, height, width) = images.dim();
         if channels != self.description.input_channels {
             return Err(BackbonesError::Channels {
@@ -158,164 +213,333 @@ impl Network {
                 expected: self.description.input_channels,
             });
         }
-        check_size(height, width)?;
-        let mut features = Vec::with_capacity(self.taps.len());
-        for depth in &self.taps {
-            let shape = self.description.tap_shape(*depth, height, width)?;
-            features.push(Array2::zeros((count, shape.len())));
-        }
-        // One list for each image of the rows that it writes.
-        let mut rows: Vec<Vec<ArrayViewMut1<'_, f32>>> = (0..count).map(|_| Vec::new()).collect();
-        for matrix in &mut features {
-            for (row, of_image) in matrix.axis_iter_mut(Axis(0)).zip(&mut rows) {
-                of_image.push(row);
+        self.description.check_size(height, width)?;
+        let shapes = (0..self.stages.len())
+            .map(|depth| self.description.tap_shape(depth, height, width))
+            .collect::<Result<Vec<_>, _>>()?;
+        features.truncate(self.taps.len());
+        for (i, depth) in self.taps.iter().enumerate() {
+            let dim = (count, shapes[*depth].len());
+            match features.get_mut(i) {
+                Some(matrix) if matrix.dim() == dim && matrix.is_standard_layout() => {}
+                Some(matrix) => *matrix = Array2::zeros(dim),
+                None => features.push(Array2::zeros(dim)),
             }
         }
-        let jobs: Vec<_> = images.axis_iter(Axis(0)).zip(rows).enumerate().collect();
-        jobs.into_par_iter().try_for_each(|(index, (image, mut rows))| {
-            let mut scratch = self.borrow_scratch();
-            let done = self.image(index, image, &mut rows, &mut scratch);
-            self.scratch
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(scratch);
-            done
-        })?;
-        Ok(features)
-    }
+        if count == 0 {
+            return Ok(());
+        }
 
-    fn borrow_scratch(&self) -> Scratch {
-        // A panic elsewhere leaves nothing half done in a buffer that is written before it is read.
-        self.scratch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop()
-            .unwrap_or_default()
-    }
-
-    /// Computes one image and writes its row of each tap.
-    fn image(
-        &self,
-        index: usize,
-        image: ArrayView3<'_, f32>,
-        rows: &mut [ArrayViewMut1<'_, f32>],
-        scratch: &mut Scratch,
-    ) -> Result<(), BackbonesError> {
-        let (channels, height, width) = image.dim();
-        let shape = TapShape {
+        let images = images.as_standard_layout();
+        let Some(images) = images.as_slice() else {
+            unreachable!("an array in standard layout is a slice");
+        };
+        let image = TapShape {
             height,
             width,
             channels,
         };
-        let Scratch {
-            slots,
-            shapes,
-            patches,
-        } = scratch;
-        slots.resize_with(self.description.slots, Vec::new);
-        shapes.resize(self.description.slots, shape);
-        shapes[IMAGE] = shape;
-        slots[IMAGE].clear();
-        slots[IMAGE].extend(image.permuted_axes([1, 2, 0]).iter());
-        if slots[IMAGE].iter().any(|value| !value.is_finite()) {
+        if let Some(index) = first_bad(images, image.len()) {
             return Err(BackbonesError::ImageValues { image: index });
         }
-        for (depth, (stage, layers)) in self.description.stages.iter().zip(&self.stages).enumerate() {
-            for layer in layers {
-                layer.run(slots, shapes, patches);
+        // Every stage's output goes to the first tap of it, or else to a buffer that the next reads.
+        let mut before = (Output::Images(images), image);
+        for (depth, layers) in self.stages.iter().enumerate() {
+            let shape = shapes[depth];
+            let stage = &self.description.stages[depth];
+            let context = Context {
+                set: self.set,
+                pool: &self.pool,
+                threads: rayon::current_num_threads(),
+                counters,
+            };
+            let plan = Plan::new(context.threads, count, shape);
+            let wanted = self.taps.iter().position(|tap| *tap == depth);
+            let mut buffer = self
+                .pool
+                .take(if wanted.is_none() { count * shape.len() } else { 0 });
+            // Taken out, so that the features of the stage before can be read.
+            let mut matrix = wanted.map(|i| std::mem::take(&mut features[i]));
+            let out = match &mut matrix {
+                Some(matrix) => matrix.as_slice_mut().unwrap_or_default(),
+                None => &mut buffer,
+            };
+            let input = before.0.read(features);
+            let run = |context, from: &[f32], to: &mut [f32]| {
+                Run {
+                    context,
+                    images: to.len() / shape.len(),
+                    input: from,
+                    input_shape: before.1,
+                }
+                .stage(&self.description, stage, layers, to);
+            };
+            let (input_len, len) = (before.1.len(), shape.len());
+            if plan.groups > 1 {
+                let alone = Context {
+                    threads: 1,
+                    ..context
+                };
+                plan.split(input, out, input_len, len)
+                    .into_par_iter()
+                    .for_each(|(from, to)| run(alone, from, to));
+            } else {
+                run(context, input, out);
             }
-            if !self.taps.contains(&depth) {
-                continue;
-            }
-            let output = &slots[stage.output];
-            if output.iter().any(|value| !value.is_finite()) {
+            if wanted.is_some()
+                && let Some(index) = first_bad(out, len)
+            {
                 return Err(BackbonesError::FeatureValues {
                     image: index,
                     layer: stage.layer,
                 });
             }
-            for (tap, row) in self.taps.iter().zip(rows.iter_mut()) {
-                if *tap == depth {
-                    row.assign(&ArrayView1::from(output));
+            before = match (wanted, matrix) {
+                (Some(i), Some(matrix)) => {
+                    features[i] = matrix;
+                    (Output::Tap(i), shape)
                 }
+                _ => (Output::Buffer(buffer), shape),
+            };
+        }
+        // A layer that was asked for more than once.
+        for (i, depth) in self.taps.iter().enumerate() {
+            if let Some(first) = self.taps.iter().position(|tap| tap == depth)
+                && first < i
+            {
+                let (a, b) = features.split_at_mut(i);
+                b[0].assign(&a[first]);
             }
         }
         Ok(())
     }
 }
 
-impl Layer {
-    fn run(&self, slots: &mut [Vec<f32>], shapes: &mut [TapShape], patches: &mut Vec<f32>) {
-        let (from, to) = match self {
-            Layer::Convolution { from, to, .. } | Layer::MaxPool { from, to, .. } => (*from, *to),
-        };
-        // Taken out for the time of writing, so that the others can be read. Keeps its allocation.
-        let mut output = std::mem::take(&mut slots[to]);
-        let input = shapes[from];
+/// Where the output of a stage is.
+enum Output<'a> {
+    Images(&'a [f32]),
+    /// In the features of this tap.
+    Tap(usize),
+    Buffer(crate::buffer::Pooled<'a>),
+}
+
+impl Output<'_> {
+    fn read<'b>(&'b self, features: &'b [Array2<f32>]) -> &'b [f32] {
         match self {
+            Output::Images(images) => images,
+            Output::Tap(i) => features[*i].as_slice().unwrap_or_default(),
+            Output::Buffer(buffer) => buffer,
+        }
+    }
+}
+
+/// How the images of a stage are shared out to threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    images: usize,
+    /// Groups of consecutive images, each computed by one thread; of one group all threads share the
+    /// steps.
+    groups: usize,
+}
+
+impl Plan {
+    /// A stage whose output has `shape`. Where that is large, images are computed side by side, each
+    /// core in its own cache; where it is small there are many weights for few positions, and several
+    /// images go together: in the end all.
+    fn new(threads: usize, images: usize, shape: TapShape) -> Self {
+        let positions = shape.height * shape.width;
+        let together = if positions < MANY_WEIGHTS && threads > 1 && shape.height > 1 {
+            images
+        } else {
+            (SOME_POSITIONS / positions).max(1)
+        };
+        let groups = images.div_ceil(together);
+        // As many groups for each thread: a last one would keep the others waiting.
+        let even = groups.next_multiple_of(threads);
+        if even <= images && groups > 1 {
+            Plan { images, groups: even }
+        } else if images >= 4 * threads && together < images {
+            Plan {
+                images,
+                groups: images,
+            }
+        } else {
+            Plan { images, groups: 1 }
+        }
+    }
+
+    /// The groups' inputs and outputs.
+    fn split<'a>(
+        &self,
+        mut input: &'a [f32],
+        mut out: &'a mut [f32],
+        input_len: usize,
+        len: usize,
+    ) -> Vec<(&'a [f32], &'a mut [f32])> {
+        let mut parts = Vec::with_capacity(self.groups);
+        for group in 0..self.groups {
+            let images = (group + 1) * self.images / self.groups - group * self.images / self.groups;
+            let (from, rest) = input.split_at(images * input_len);
+            let (to, rest_out) = out.split_at_mut(images * len);
+            (input, out) = (rest, rest_out);
+            parts.push((from, to));
+        }
+        parts
+    }
+}
+
+/// Fewer positions than this an image, and all images are computed together.
+const MANY_WEIGHTS: usize = 100;
+/// Positions of several images that are worth multiplying together.
+const SOME_POSITIONS: usize = 784;
+
+/// Some images at a stage.
+struct Run<'a> {
+    context: Context<'a>,
+    images: usize,
+    input: &'a [f32],
+    input_shape: TapShape,
+}
+
+impl Run<'_> {
+    /// Computes the stage's layers; the last one writes to `out`.
+    fn stage(&self, description: &Description, stage: &Stage, layers: &[Layer], out: &mut [f32]) {
+        let mut slots: Vec<Option<crate::buffer::Pooled<'_>>> = Vec::new();
+        slots.resize_with(description.slots, || None);
+        let mut shapes = vec![self.input_shape; description.slots];
+        let last = layers.len() - 1;
+        for (i, layer) in layers.iter().enumerate() {
+            let (shape, to) = layer.output(&shapes);
+            if i == last {
+                debug_assert_eq!(to, stage.output);
+                self.layer(layer, &slots, &shapes, out);
+            } else {
+                let mut buffer = self.context.pool.take(self.images * shape.len());
+                self.layer(layer, &slots, &shapes, &mut buffer);
+                slots[to] = Some(buffer);
+            }
+            shapes[to] = shape;
+        }
+    }
+
+    fn layer(
+        &self,
+        layer: &Layer,
+        slots: &[Option<crate::buffer::Pooled<'_>>],
+        shapes: &[TapShape],
+        out: &mut [f32],
+    ) {
+        // A slot that no layer of this stage has written is the stage's input.
+        let read = |slot: Slot| -> &[f32] { slots[slot].as_deref().unwrap_or(self.input) };
+        let each = |from: &[f32], out: &mut [f32], work: &(dyn Fn(&[f32], &mut [f32]) + Sync)| {
+            let (from_len, to_len) = (from.len() / self.images, out.len() / self.images);
+            from.chunks(from_len)
+                .zip(out.chunks_mut(to_len))
+                .for_each(|(from, to)| work(from, to));
+        };
+        match layer {
+            Layer::Stem { stem, .. } => {
+                let image = shapes[IMAGE];
+                each(self.input, out, &|from, to| {
+                    stem.run(self.context, from, [image.height, image.width], to);
+                });
+            }
             Layer::Convolution {
                 convolution,
+                from,
                 residual,
                 relu,
                 ..
             } => {
-                shapes[to] = convolution.output_shape(input);
-                output.resize(shapes[to].len(), 0.0);
-                let finish = Finish {
-                    residual: residual.map(|slot| slots[slot].as_slice()),
-                    relu: *relu,
-                };
-                convolution.run(&slots[from], input, finish, patches, &mut output);
+                let residual = residual.map(read);
+                convolution.run(self.context, read(*from), shapes[*from], residual, *relu, out);
             }
-            Layer::MaxPool { window, .. } => {
-                shapes[to] = TapShape {
-                    height: window.positions(input.height),
-                    width: window.positions(input.width),
-                    channels: input.channels,
-                };
-                output.resize(shapes[to].len(), 0.0);
-                max_pool(&slots[from], input, *window, &mut output);
+            Layer::Embedding { embedding, .. } => {
+                each(self.input, out, &|from, to| embedding.run(self.context, from, to));
             }
+            Layer::Encoder { encoder, from, .. } => encoder.run(self.context, self.images, read(*from), out),
         }
-        slots[to] = output;
     }
 }
 
-/// The convolution of `step` with its batch normalisation folded in, computed in f64:
-/// `gamma (w x - mean) / sqrt(variance + epsilon) + beta` is a convolution with bias.
-fn fold(
-    architecture: Architecture,
-    weights: &Weights,
-    layer: &'static str,
-    step: &ConvolutionStep,
-) -> Result<Convolution, BackbonesError> {
-    let specs = step.tensors();
-    let [weight, gamma, beta, mean, variance] = specs
-        .each_ref()
-        .map(|spec| weights.tensor(architecture, layer, spec));
-    let (weight, gamma, beta, mean, variance) = (weight?, gamma?, beta?, mean?, variance?);
-    if variance.iter().any(|v| *v < 0.0) {
-        return Err(weights.bad_values(&specs[4].name, "a negative variance"));
+impl Layer {
+    /// The shape of one image's output, and the slot it goes to.
+    fn output(&self, shapes: &[TapShape]) -> (TapShape, Slot) {
+        match self {
+            Layer::Stem { stem, to } => (stem.output_shape(shapes[IMAGE].height, shapes[IMAGE].width), *to),
+            Layer::Convolution {
+                convolution,
+                from,
+                to,
+                ..
+            } => (convolution.output_shape(shapes[*from]), *to),
+            Layer::Embedding { embedding, to } => (
+                TapShape {
+                    height: 1,
+                    width: embedding.tokens(),
+                    channels: embedding.class.len(),
+                },
+                *to,
+            ),
+            Layer::Encoder { from, to, .. } => (shapes[*from], *to),
+        }
     }
-    let scale: Vec<f64> = gamma
-        .iter()
-        .zip(variance)
-        .map(|(gamma, variance)| f64::from(*gamma) / (f64::from(*variance) + EPSILON).sqrt())
-        .collect();
-    let bias: Vec<f32> = beta
-        .iter()
-        .zip(mean)
-        .zip(&scale)
-        .map(|((beta, mean), scale)| (f64::from(*beta) - f64::from(*mean) * scale) as f32)
-        .collect();
-    let per_output = weight.len() / scale.len();
-    let folded: Vec<f32> = weight
-        .chunks_exact(per_output)
-        .zip(&scale)
-        .flat_map(|(values, scale)| values.iter().map(move |v| (f64::from(*v) * scale) as f32))
-        .collect();
-    if folded.iter().chain(&bias).any(|value| !value.is_finite()) {
-        return Err(weights.bad_values(&specs[0].name, "values too large for its batch normalisation"));
+}
+
+/// The stage's layers with their weights.
+fn prepare(source: Source<'_>, stage: &Stage) -> Result<Vec<Layer>, BackbonesError> {
+    let mut layers = Vec::new();
+    let mut steps = stage.steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        layers.push(match step {
+            Step::Convolution(step) if step.from == IMAGE => {
+                let Some(Step::MaxPool { window, to, .. }) = steps.next() else {
+                    unreachable!("every described stem ends in a pooling");
+                };
+                let Folded { weight, bias } = source.fold(step)?;
+                Layer::Stem {
+                    stem: Stem::new(
+                        source.set,
+                        step.window,
+                        *window,
+                        step.input_channels,
+                        &weight,
+                        &bias,
+                    ),
+                    to: *to,
+                }
+            }
+            Step::Convolution(step) => Layer::Convolution {
+                convolution: source.convolution(step)?,
+                from: step.from,
+                to: step.to,
+                residual: step.residual,
+                relu: step.relu,
+            },
+            Step::MaxPool { .. } => unreachable!("every described pooling follows a stem"),
+            Step::Embedding(step) => Layer::Embedding {
+                embedding: source.embedding(step)?,
+                to: step.to,
+            },
+            Step::Encoder(step) => Layer::Encoder {
+                encoder: Box::new(source.encoder(step)?),
+                from: step.from,
+                to: step.to,
+            },
+        });
     }
-    Ok(Convolution::new(step.window, step.input_channels, &folded, bias))
+    Ok(layers)
+}
+
+/// The first row of `len` numbers that has NaN or infinity.
+fn first_bad(values: &[f32], len: usize) -> Option<usize> {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let bad = |row: &[f32]| {
+        // Without an exit, so that it becomes vectors.
+        let all = row
+            .iter()
+            .fold(0, |any, v| any | u32::from(v.to_bits() & EXPONENT == EXPONENT));
+        all != 0
+    };
+    values.par_chunks(len).position_first(bad)
 }

@@ -16,13 +16,39 @@ const POOL: Window = Window {
     padding: 1,
 };
 
-/// Three slots serve the whole network besides the image: what lies between two convolutions of a
-/// block, and two that take turns as a block's input and output.
-const BETWEEN: Slot = 1;
-const TURNS: [Slot; 2] = [2, 3];
+/// Four slots serve the whole network besides the image: two for what lies between the convolutions
+/// of a block, and two that take turns as a block's input and output.
+const BETWEEN: [Slot; 2] = [1, 2];
+const TURNS: [Slot; 2] = [3, 4];
 
-/// ResNet-18: a stem, then four layers of two basic blocks each.
+/// What a layer repeats.
+#[derive(Debug, Clone, Copy)]
+enum Block {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// A 3x3 convolution between two 1x1 ones. The first two have `width` channels for each 64 that
+    /// the layer of a ResNet-50 has there; the last has four times as many as that layer.
+    Bottleneck { width: usize },
+}
+
+/// ResNet-18: two basic blocks a layer.
 pub(crate) fn resnet18() -> Description {
+    residual(Block::Basic, [2, 2, 2, 2])
+}
+
+/// ResNet-50: three, four, six and three bottlenecks.
+pub(crate) fn resnet50() -> Description {
+    residual(Block::Bottleneck { width: 64 }, [3, 4, 6, 3])
+}
+
+/// Wide ResNet-50-2 (Zagoruyko and Komodakis, 2016): ResNet-50 with twice the channels inside the
+/// bottlenecks.
+pub(crate) fn wide_resnet50_2() -> Description {
+    residual(Block::Bottleneck { width: 128 }, [3, 4, 6, 3])
+}
+
+/// A stem, then four layers of blocks.
+fn residual(block: Block, blocks: [usize; 4]) -> Description {
     let mut builder = Builder {
         channels: 3,
         current: IMAGE,
@@ -33,21 +59,28 @@ pub(crate) fn resnet18() -> Description {
         "bn1".to_owned(),
         64,
         STEM,
-        BETWEEN,
+        BETWEEN[0],
         None,
         true,
     );
     builder.steps.push(Step::MaxPool {
         window: POOL,
-        from: BETWEEN,
+        from: BETWEEN[0],
         to: TURNS[0],
     });
     builder.current = TURNS[0];
 
     let mut stages = Vec::with_capacity(LAYERS.len());
-    for ((&layer, channels), stride) in LAYERS.iter().zip([64, 128, 256, 512]).zip([1, 2, 2, 2]) {
-        builder.basic_block(&format!("{layer}.0"), channels, stride);
-        builder.basic_block(&format!("{layer}.1"), channels, 1);
+    for (((&layer, channels), stride), count) in LAYERS
+        .iter()
+        .zip([64, 128, 256, 512])
+        .zip([1, 2, 2, 2])
+        .zip(blocks)
+    {
+        for i in 0..count {
+            let stride = if i == 0 { stride } else { 1 };
+            builder.block(block, &format!("{layer}.{i}"), channels, stride);
+        }
         stages.push(Stage {
             layer,
             steps: std::mem::take(&mut builder.steps),
@@ -56,7 +89,7 @@ pub(crate) fn resnet18() -> Description {
     }
     Description {
         input_channels: 3,
-        slots: 4,
+        slots: 5,
         stages,
     }
 }
@@ -96,55 +129,66 @@ impl Builder {
         self.channels = output_channels;
     }
 
-    /// Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
-    fn basic_block(&mut self, name: &str, channels: usize, stride: usize) {
+    /// A block's convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
+    fn block(&mut self, block: Block, name: &str, channels: usize, stride: usize) {
+        let square = |kernel, stride| Window {
+            kernel,
+            stride,
+            padding: kernel / 2,
+        };
+        // Channels and window of each convolution. A bottleneck strides at its 3x3, as torchvision
+        // has it (He et al. did at the first 1x1).
+        let (convolutions, output_channels) = match block {
+            Block::Basic => (
+                vec![(channels, square(3, stride)), (channels, square(3, 1))],
+                channels,
+            ),
+            Block::Bottleneck { width } => {
+                let inside = channels / 64 * width;
+                (
+                    vec![
+                        (inside, square(1, 1)),
+                        (inside, square(3, stride)),
+                        (4 * channels, square(1, 1)),
+                    ],
+                    4 * channels,
+                )
+            }
+        };
         let (input, input_channels) = (self.current, self.channels);
         let other = if input == TURNS[0] { TURNS[1] } else { TURNS[0] };
-        let three = |stride| Window {
-            kernel: 3,
-            stride,
-            padding: 1,
-        };
-
-        self.convolution(
-            format!("{name}.conv1"),
-            format!("{name}.bn1"),
-            channels,
-            three(stride),
-            BETWEEN,
-            None,
-            true,
-        );
-        let (residual, output) = if stride == 1 && input_channels == channels {
-            (input, other)
-        } else {
-            // The block's input is not read after the shortcut, so its slot takes the output.
-            self.current = input;
-            self.channels = input_channels;
+        let reshapes = stride != 1 || input_channels != output_channels;
+        let last = convolutions.len() - 1;
+        for (i, (channels, window)) in convolutions.into_iter().enumerate() {
+            if i == last && reshapes {
+                let inside = (self.current, self.channels);
+                (self.current, self.channels) = (input, input_channels);
+                self.convolution(
+                    format!("{name}.downsample.0"),
+                    format!("{name}.downsample.1"),
+                    output_channels,
+                    square(1, stride),
+                    other,
+                    None,
+                    false,
+                );
+                (self.current, self.channels) = inside;
+            }
+            // After a shortcut the block's input is not read again, so its slot takes the output.
+            let (residual, to) = match (i == last, reshapes) {
+                (false, _) => (None, BETWEEN[i]),
+                (true, false) => (Some(input), other),
+                (true, true) => (Some(other), input),
+            };
             self.convolution(
-                format!("{name}.downsample.0"),
-                format!("{name}.downsample.1"),
+                format!("{name}.conv{}", i + 1),
+                format!("{name}.bn{}", i + 1),
                 channels,
-                Window {
-                    kernel: 1,
-                    stride,
-                    padding: 0,
-                },
-                other,
-                None,
-                false,
+                window,
+                to,
+                residual,
+                true,
             );
-            (other, input)
-        };
-        self.current = BETWEEN;
-        self.convolution(
-            format!("{name}.conv2"),
-            format!("{name}.bn2"),
-            channels,
-            three(1),
-            output,
-            Some(residual),
-            true,
-        );
+        }
     }
 }

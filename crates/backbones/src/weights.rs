@@ -1,14 +1,14 @@
-//! Named tensors: from a safetensors file or from a seed.
+//! Named tensors: from a file or from a seed.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-
-use safetensors::{Dtype, SafeTensors};
 
 use crate::architecture::Architecture;
 use crate::description::{Stage, TensorSpec};
 use crate::error::BackbonesError;
 use crate::random;
+use crate::tensors::TensorFile;
 
 /// A network's weights: tensors by name, as in PyTorch's state dict.
 #[derive(Debug, Clone)]
@@ -32,36 +32,113 @@ enum Values {
 }
 
 impl Weights {
-    /// Reads a safetensors file. Tensors of F32, F16 and BF16 become f32, exactly; those of other
-    /// types are an error only where a network needs them.
+    /// Reads all tensors of a file: safetensors, or a state dict that PyTorch saved (`.pth`, `.pt`) in
+    /// its present zip format or in the one before version 1.6. The format is told by the content.
+    ///
+    /// Nothing in a file is executed. Tensors of F32, F16 and BF16 become f32, exactly; those of F64
+    /// are rounded; those of other types are an error only where a network needs them. Of a training
+    /// checkpoint the state dict under `state_dict` or `model` is read, and `module.` before all names
+    /// is left out.
     ///
     /// # Errors
-    /// [`BackbonesError::Read`], [`BackbonesError::Format`].
+    /// [`BackbonesError::Read`], [`BackbonesError::Format`], [`BackbonesError::Pytorch`].
     pub fn load(path: &Path) -> Result<Weights, BackbonesError> {
-        let bytes = std::fs::read(path).map_err(|source| BackbonesError::Read {
+        Self::from_file(path, |_| true)
+    }
+
+    /// As [`load`](Self::load), but only the tensors that `layers` of `architecture` depend on, which
+    /// saves the time and the memory of the others, and under their present names. A tensor that the
+    /// file lacks is an error where it is needed, not here.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`BackbonesError::UnknownLayer`].
+    pub fn load_for(
+        path: &Path,
+        architecture: Architecture,
+        layers: &[&str],
+    ) -> Result<Weights, BackbonesError> {
+        let specs = specs_for(architecture, layers)?;
+        let names: BTreeSet<&str> = specs
+            .iter()
+            .flat_map(|spec| spec.old_name.iter().chain([&spec.name]))
+            .map(String::as_str)
+            .collect();
+        let mut weights = Self::from_file(path, |name| names.contains(name))?;
+        for spec in specs {
+            if let Some(old) = spec.old_name.and_then(|old| weights.tensors.remove(&old)) {
+                weights.tensors.entry(spec.name).or_insert(old);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The networks that a file holds weights of: those whose first layer's tensors it has, with their
+    /// shapes. Only what the file says of its tensors is read.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn recognize(path: &Path) -> Result<Vec<Architecture>, BackbonesError> {
+        let entries = TensorFile::open(path)?.entries;
+        let shape = |name: &str| entries.get(name).map(|entry| &entry.shape);
+        let has = |spec: TensorSpec| {
+            let found = shape(&spec.name).or_else(|| shape(spec.old_name.as_ref()?));
+            found == Some(&spec.shape)
+        };
+        let holds = |architecture: &Architecture| {
+            let description = architecture.describe();
+            description.stages[..1].iter().flat_map(Stage::tensors).all(has)
+        };
+        Ok(Architecture::ALL.into_iter().filter(holds).collect())
+    }
+
+    /// Writes all tensors of floating-point numbers to a safetensors file, as F32, and has the system
+    /// put them onto the disk. An existing file is overwritten; after an error or a crash, what is there
+    /// may be a part.
+    ///
+    /// # Errors
+    /// [`BackbonesError::Write`], [`BackbonesError::Format`].
+    pub fn save(&self, path: &Path) -> Result<(), BackbonesError> {
+        let tensors = self
+            .tensors
+            .iter()
+            .filter_map(|(name, tensor)| match &tensor.values {
+                Values::F32(values) => Some((
+                    name,
+                    Written {
+                        shape: &tensor.shape,
+                        values,
+                    },
+                )),
+                Values::Other(_) => None,
+            });
+        let failed = |source| BackbonesError::Write {
             path: path.to_owned(),
             source,
+        };
+        safetensors::serialize_to_file(tensors, None, path).map_err(|error| match error {
+            safetensors::SafeTensorError::IoError(source) => failed(source),
+            source => BackbonesError::Format {
+                path: path.to_owned(),
+                source,
+            },
         })?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|source| BackbonesError::Format {
-            path: path.to_owned(),
-            source,
-        })?;
-        let tensors = file.iter().map(|(name, view)| {
-            let values = match view.dtype() {
-                Dtype::F32 => Values::F32(widen(view.data(), f32::from_le_bytes)),
-                Dtype::F16 => Values::F32(widen(view.data(), |b| from_f16(u16::from_le_bytes(b)))),
-                Dtype::BF16 => Values::F32(widen(view.data(), |b| {
-                    f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)
-                })),
-                other => Values::Other(format!("{other:?}")),
+        let file = std::fs::File::options().write(true).open(path).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
+    fn from_file(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, BackbonesError> {
+        let mut file = TensorFile::open(path)?;
+        let wanted: BTreeSet<String> = file.entries.keys().filter(|name| wanted(name)).cloned().collect();
+        let mut values = file.read(&wanted)?;
+        let entries = std::mem::take(&mut file.entries).into_iter();
+        let tensors = entries.filter_map(|(name, entry)| {
+            let values = match (values.remove(&name), entry.view) {
+                (Some(values), _) => Values::F32(values),
+                (None, Err(other)) if wanted.contains(&name) => Values::Other(other),
+                (None, _) => return None,
             };
-            (
-                name.to_owned(),
-                Tensor {
-                    shape: view.shape().to_vec(),
-                    values,
-                },
-            )
+            let shape = entry.shape;
+            Some((name, Tensor { shape, values }))
         });
         Ok(Weights {
             origin: format!("weights file {}", path.display()),
@@ -70,20 +147,40 @@ impl Weights {
     }
 
     /// The weights that torchvision gives a new network after `torch.manual_seed(seed)`: the same
-    /// numbers up to the last bits of a logarithm and a cosine, whatever the machine. Only the last,
-    /// fully connected layer is left out: no features come from it.
+    /// numbers up to the last bits of a logarithm and a cosine, and the same bytes on every machine.
+    /// What comes after the last layer, such as the classifier, is left out: no features come from it.
     pub fn random(architecture: Architecture, seed: u64) -> Weights {
-        let tensors = random::state_dict(&architecture.describe(), seed)
-            .into_iter()
-            .map(|(spec, values)| {
-                (
-                    spec.name,
-                    Tensor {
-                        shape: spec.shape,
-                        values: Values::F32(values),
-                    },
-                )
-            });
+        let specs = architecture
+            .describe()
+            .stages
+            .iter()
+            .flat_map(Stage::tensors)
+            .collect();
+        Self::drawn(architecture, seed, specs)
+    }
+
+    /// As [`random`](Self::random), but only the tensors that `layers` depend on: the same numbers, in
+    /// less time and memory.
+    ///
+    /// # Errors
+    /// [`BackbonesError::UnknownLayer`].
+    pub fn random_for(
+        architecture: Architecture,
+        seed: u64,
+        layers: &[&str],
+    ) -> Result<Weights, BackbonesError> {
+        let specs = specs_for(architecture, layers)?;
+        Ok(Self::drawn(architecture, seed, specs))
+    }
+
+    fn drawn(architecture: Architecture, seed: u64, specs: Vec<TensorSpec>) -> Weights {
+        let wanted = specs.into_iter().map(|spec| spec.name).collect();
+        let drawn = random::state_dict(&architecture.describe(), seed, &wanted).into_iter();
+        let tensors = drawn.map(|(spec, values)| {
+            let values = Values::F32(values);
+            let shape = spec.shape;
+            (spec.name, Tensor { shape, values })
+        });
         Weights {
             origin: format!("random weights (seed {seed})"),
             tensors: tensors.collect(),
@@ -92,11 +189,7 @@ impl Weights {
 
     /// The layers of `architecture` whose tensors, and those of all layers before, are here.
     pub fn layers(&self, architecture: Architecture) -> Vec<&'static str> {
-        let present = |stage: &Stage| {
-            needed(stage)
-                .iter()
-                .all(|spec| self.tensors.contains_key(&spec.name))
-        };
+        let present = |stage: &Stage| stage.tensors().all(|spec| self.find_tensor(&spec).is_some());
         architecture
             .describe()
             .stages
@@ -139,7 +232,7 @@ impl Weights {
         let description = architecture.describe();
         let mut read = BTreeMap::new();
         for stage in description.stages.iter().take(depth + 1) {
-            for spec in needed(stage) {
+            for spec in stage.tensors() {
                 let values = self.tensor(architecture, stage.layer, &spec)?;
                 read.insert(spec.name, (spec.shape, values));
             }
@@ -164,6 +257,12 @@ impl Weights {
         Ok(hasher.finalize().to_hex().to_string())
     }
 
+    /// Under its present name or its old one.
+    fn find_tensor(&self, spec: &TensorSpec) -> Option<&Tensor> {
+        let old = || self.tensors.get(spec.old_name.as_ref()?);
+        self.tensors.get(&spec.name).or_else(old)
+    }
+
     /// The values of a tensor that `layer` needs, checked: present, f32, of the shape, finite.
     pub(crate) fn tensor(
         &self,
@@ -171,7 +270,7 @@ impl Weights {
         layer: &'static str,
         spec: &TensorSpec,
     ) -> Result<&[f32], BackbonesError> {
-        let Some(tensor) = self.tensors.get(&spec.name) else {
+        let Some(tensor) = self.find_tensor(spec) else {
             let servable = self.layers(architecture);
             return Err(BackbonesError::MissingTensor {
                 architecture: architecture.name(),
@@ -216,55 +315,38 @@ impl Weights {
     }
 }
 
-/// The tensors that a stage reads.
-fn needed(stage: &Stage) -> Vec<TensorSpec> {
-    stage
-        .convolutions()
-        .flat_map(|convolution| convolution.tensors())
-        .collect()
+/// The tensors that `layers` depend on: those of all layers up to the deepest of them.
+fn specs_for(architecture: Architecture, layers: &[&str]) -> Result<Vec<TensorSpec>, BackbonesError> {
+    let depths = layers.iter().map(|layer| architecture.depth(layer));
+    let depths = depths.collect::<Result<Vec<_>, _>>()?;
+    let stages = depths.iter().max().map_or(0, |deepest| deepest + 1);
+    let description = architecture.describe();
+    Ok(description.stages[..stages]
+        .iter()
+        .flat_map(Stage::tensors)
+        .collect())
 }
 
-/// Numbers of `N` bytes each, little-endian; the format guarantees a whole number of them.
-fn widen<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<N>();
-    numbers.iter().map(|number| convert(*number)).collect()
+/// A tensor as the safetensors format writes it; its bytes are made when they are written.
+struct Written<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
 }
 
-/// IEEE 754 half precision, exactly.
-fn from_f16(half: u16) -> f32 {
-    let sign = u32::from(half & 0x8000) << 16;
-    let (exponent, fraction) = (u32::from(half >> 10 & 0x1f), u32::from(half & 0x3ff));
-    match exponent {
-        // Zero and subnormal: fraction x 2^-24, which f32 holds exactly as a normal number.
-        0 => f32::from_bits((fraction as f32 * 2.0_f32.powi(-24)).to_bits() | sign),
-        0x1f => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+impl safetensors::View for Written<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        safetensors::Dtype::F32
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
 
-    #[test]
-    fn halves_are_exact() {
-        for (bits, value) in [
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x3555, 0.333_251_95),
-            (0x7bff, 65504.0),
-            (0x0400, 6.103_515_6e-5),
-            (0x03ff, 6.097_555e-5),
-            (0x0001, 5.960_464_5e-8),
-            (0x8001, -5.960_464_5e-8),
-            (0x7c00, f32::INFINITY),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(from_f16(bits), value, "{bits:#x}");
-        }
-        assert_eq!(from_f16(0x8000).to_bits(), (-0.0_f32).to_bits());
-        assert!(from_f16(0x7e00).is_nan());
-        // Every finite half is larger than the one before.
-        assert!((0..0x7c00_u16).map(from_f16).is_sorted_by(|a, b| a < b));
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
     }
 }

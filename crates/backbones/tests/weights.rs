@@ -72,10 +72,6 @@ fn damaged_files_are_errors() {
             "negative shape",
             with_header(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4),
         ),
-        (
-            "a .pth file",
-            b"PK\x03\x04\x00\x00\x08\x08archive/data.pkl".to_vec(),
-        ),
     ];
     for (what, bytes) in cases {
         let found = load_bytes(&bytes);
@@ -87,6 +83,20 @@ fn damaged_files_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("absent.safetensors")] {
         assert!(matches!(Weights::load(&path), Err(BackbonesError::Read { .. })));
+    }
+}
+
+/// A header's length may look like the first bytes of another format.
+#[test]
+fn a_safetensors_file_is_not_taken_for_another() {
+    for length in [
+        usize::from(u16::from_le_bytes(*b"PK")),
+        usize::from(u16::from_le_bytes([0x80, 2])),
+    ] {
+        let tensor = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let header = format!("{tensor:length$}");
+        let weights = load_bytes(&with_header(&header, 4)).unwrap();
+        assert_eq!(weights.get("a").unwrap().1, [0.0]);
     }
 }
 
@@ -157,13 +167,13 @@ fn wrong_tensors_are_errors_that_name_them() {
     dtype.insert(
         name.to_owned(),
         Raw {
-            dtype: Dtype::F64,
+            dtype: Dtype::I64,
             shape: vec![128],
             bytes: vec![0; 1024],
         },
     );
     let text = network(&dtype).unwrap_err().to_string();
-    for part in [name, "state.safetensors", "F64", "convert it to F32"] {
+    for part in [name, "state.safetensors", "I64", "convert it to F32"] {
         assert!(text.contains(part), "{text}");
     }
 
@@ -340,11 +350,42 @@ fn files_are_found_by_name() {
         let all = [&others[..], &[file]].concat();
         assert_eq!(find(&all, V1).unwrap(), file);
     }
+    // PyTorch's own files, which the safetensors file of the same name precedes.
+    for files in [
+        &["resnet18-f37072fd.pth"][..],
+        &["resnet18-imagenet1k_v1.pth", "resnet18-f37072fd.pth"],
+        &[
+            "resnet18-imagenet1k_v1.pt",
+            "resnet18-imagenet1k_v1-a.safetensors",
+        ],
+        &["resnet18-imagenet1k_v1-mine.pth"],
+        &["resnet18-f37072fd.safetensors", "resnet18-f37072fd.pth"],
+    ] {
+        assert_eq!(find(files, V1).unwrap(), files[0]);
+    }
     let v2 = "resnet18-imagenet1k_v2-mine.safetensors";
     assert_eq!(
         find(&[v2, torchvision, exact], Initialization::Imagenet1kV2).unwrap(),
         v2
     );
+}
+
+/// torchvision's spelling of a network does too.
+#[test]
+fn transformers_are_found_by_either_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [
+        "vit_b_16-c867db91.pth",
+        "vit_b_16-imagenet1k_v1-mine.pt",
+        "vit_base_16-imagenet1k_v1-mine.pt",
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        std::fs::write(folder.path().join("vit_b_32-d86f8d99.pth"), "").unwrap();
+        let found = Weights::find(folder.path(), Architecture::VitBase16, V1).unwrap();
+        assert_eq!(found, path);
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]
@@ -372,7 +413,7 @@ fn files_that_are_not_found_say_what_to_do() {
         let text = error.to_string();
         for part in [
             "resnet18-imagenet1k_v1.safetensors",
-            "resnet18-f37072fd.safetensors",
+            "resnet18-f37072fd.pth",
             "https://download.pytorch.org/models/resnet18-f37072fd.pth",
         ] {
             assert!(text.contains(part), "{text}");
@@ -393,12 +434,6 @@ fn files_that_are_not_found_say_what_to_do() {
         text.contains(&two.join(", ")) && text.contains("resnet18-imagenet1k_v1.safetensors"),
         "{text}"
     );
-
-    for pth in ["resnet18-f37072fd.pth", "resnet18-imagenet1k_v1.pth"] {
-        let error = find(&[pth], V1).unwrap_err();
-        assert!(matches!(error, BackbonesError::PthNotRead { .. }));
-        assert!(error.to_string().contains("save_file({k: v"), "{error}");
-    }
 
     let folder = Path::new("no-such-folder");
     assert!(matches!(

@@ -18,10 +18,11 @@ pub enum Error {
     /// The configuration cannot be run as it is.
     #[error("{0}")]
     Config(String),
-    /// The weights folder is needed but was not given.
+    /// Weights are needed, but there is no folder of weights.
     #[error(
-        "{architecture} with {initialization} needs a weights file, but no weights folder was given: \
-         give --weights FOLDER (it holds {architecture}-{initialization}*.safetensors), \
+        "{architecture} with {initialization} needs a weights file, and there is no folder of weights yet: \
+         `blemish weights fetch {architecture}-{initialization}` makes it and gets them, \
+         `blemish weights import FILE` takes a file that you have, --weights FOLDER names another folder; \
          or choose --initializations random"
     )]
     NoWeightsFolder {

@@ -27,3 +27,4 @@ pub use error::Error;
 
 mod error;
 pub mod lab;
+pub mod weights;

@@ -20,7 +20,7 @@ fn an_image_lost_during_the_run_fails_its_object_until_it_is_back() {
     };
     write_synthetic(&data, &options).unwrap();
     let mut config = GridConfig::new(&data);
-    config.initializations = vec![Initialization::Random];
+    config.initializations = Some(vec![Initialization::Random]);
     config.layers = Some(vec!["layer4".into()]);
     config.augmented = Augmentation::False;
     config.detectors = vec![DetectorKind::LocalOutlierFactor];

@@ -10,7 +10,7 @@ use ndarray::{Array2, Array4, Axis};
 use serde::Deserialize;
 
 fn preprocess(mode: ResizeMode) -> Preprocess {
-    let input = Architecture::Resnet18.input();
+    let input = Architecture::Resnet18.input(Initialization::Imagenet1kV1);
     Preprocess {
         preset: Preset {
             resize: input.resize,

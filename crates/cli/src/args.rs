@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use blemish::backbones::{Architecture, Initialization};
+use blemish::backbones::{Architecture, BackbonesError, Initialization};
 use blemish::detectors::DetectorKind;
 use blemish::images::ResizeMode;
 use blemish::lab::{Augmentation, ExportFormat, GridConfig};
+use blemish::weights::default_folder;
 use clap::{Args, Parser, Subcommand};
+
+use crate::weights::WeightsArgs;
 
 /// Finds defects in images from good images only.
 #[derive(Debug, Parser)]
@@ -81,6 +84,12 @@ pub(crate) enum Command {
     /// Write the built-in synthetic data set as PNG files in the MVTec layout
     #[command(after_help = "Example:\n  blemish synth parts --seed 7")]
     Synth(SynthArgs),
+    /// List, import and fetch the weights of networks
+    #[command(
+        after_help = "Examples:\n  blemish weights list\n  blemish weights fetch resnet18\n  \
+                      blemish weights import resnet18-f37072fd.pth"
+    )]
+    Weights(WeightsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -118,28 +127,27 @@ pub(crate) struct GridArgs {
     /// Objects [default: all that are found]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) objects: Option<Vec<String>>,
-    /// Networks
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18")]
-    pub(crate) architectures: Vec<Architecture>,
-    /// Weights of the networks: random (seeded), imagenet1k_v1
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "NAMES",
-        default_value = "random,imagenet1k_v1"
-    )]
-    pub(crate) initializations: Vec<Initialization>,
-    /// Hidden layers [default: layer1,layer2,layer3,layer4]
+    /// Networks: resnet18, resnet50, wide_resnet50_2, vit_base_16 (or vit_b_16), vit_base_32 (or
+    /// vit_b_32), all
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18", value_parser = architectures)]
+    pub(crate) architectures: Vec<Architectures>,
+    /// Weights of the networks: random (seeded), imagenet1k_v1, imagenet1k_v2 [default: random and
+    /// the newest published: imagenet1k_v2 of resnet50 and wide_resnet50_2, else imagenet1k_v1]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) initializations: Option<Vec<Initialization>>,
+    /// Hidden layers: layer1 to layer4 of residual networks, layer0 to layer11 of transformers
+    /// [default: the first four]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) layers: Option<Vec<String>>,
     /// Training sets: with the five other views of each image (true), without (false), or both
     #[arg(long, default_value = "both")]
     pub(crate) augmented: Augmentation,
-    /// Detectors [default: all five: OneClassSVM, IsolationForest, KernelDensity,
-    /// LocalOutlierFactor, EllipticEnvelope]
+    /// Detectors, of the study's OneClassSVM, IsolationForest, KernelDensity, LocalOutlierFactor,
+    /// EllipticEnvelope [default: these five] and further ones: KNearestNeighbors, Mahalanobis
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) detectors: Option<Vec<DetectorKind>>,
-    /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors
+    /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors or resnet18-f37072fd.pth
+    /// [default: that of `blemish weights`]
     #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
     /// Resizing: antialias (torchvision since 0.17) or paper (as the study: no antialias, rounded)
@@ -161,18 +169,32 @@ impl GridArgs {
     pub(crate) fn config(&self) -> GridConfig {
         let mut config = GridConfig::new(&self.data);
         config.objects = self.objects.as_ref().map(|names| distinct(names));
-        config.architectures = distinct(&self.architectures);
-        config.initializations = distinct(&self.initializations);
+        let architectures: Vec<Architecture> = self.architectures.iter().flat_map(|a| a.0.clone()).collect();
+        config.architectures = distinct(&architectures);
+        config.initializations = self.initializations.as_ref().map(|names| distinct(names));
         config.layers = self.layers.as_ref().map(|names| distinct(names));
         config.augmented = self.augmented;
         if let Some(kinds) = &self.detectors {
             config.detectors = distinct(kinds);
         }
-        config.weights = self.weights.clone();
+        // A folder that is not there yet is none: the error then says how to get weights.
+        let own = || default_folder().ok().filter(|folder| folder.is_dir());
+        config.weights = self.weights.clone().or_else(own);
         config.resize = self.resize;
         config.seed = self.seed;
         config
     }
+}
+
+/// What one name of a list of networks stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Architectures(Vec<Architecture>);
+
+fn architectures(name: &str) -> Result<Architectures, BackbonesError> {
+    Ok(Architectures(match name {
+        "all" => Architecture::ALL.to_vec(),
+        one => vec![one.parse()?],
+    }))
 }
 
 /// Named twice is meant once.

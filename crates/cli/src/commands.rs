@@ -15,6 +15,7 @@ use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
 use crate::output::{note, print};
 use crate::progress::RunProgress;
 use crate::tables;
+use crate::weights;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
@@ -33,6 +34,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Export { run, format, output } => export(&run, format, &output),
         Command::Compare { paths, worst } => compare(&paths, worst),
         Command::Synth(args) => synth(&args),
+        Command::Weights(args) => {
+            weights::run(args)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -47,6 +52,7 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
         plan.feature_sets.len(),
         out.display()
     ));
+    plan.left_out.iter().for_each(note);
     let mut folder = RunFolder::create_or_resume(out, &plan)?;
     let progress = RunProgress::new(&plan);
     let ended = lab::run(&plan, &mut folder, options, &|event| progress.on_event(&event));
@@ -85,7 +91,7 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
     }
     let mut config = GridConfig::new(&data);
     // The one set of weights that needs no file.
-    config.initializations = vec![Initialization::Random];
+    config.initializations = Some(vec![Initialization::Random]);
     config.augmented = Augmentation::Both;
     let options = RunOptions {
         threads: args.threads,

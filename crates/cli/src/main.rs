@@ -6,6 +6,7 @@ mod commands;
 mod output;
 mod progress;
 mod tables;
+mod weights;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorError;
+use crate::order::by_values;
 
 /// A column whose range in a node is not larger than this is constant there, as in scikit-learn.
 const CONSTANT: f32 = 1e-7;
@@ -25,7 +26,7 @@ const PANEL: usize = 4096;
 /// the node (range above 1e-7), down to single rows, equal rows, or depth ceil(log2(max_samples)). Rows that are
 /// isolated early are anomalous.
 ///
-/// A tree depends on the rows, the seed and its own index only, so that a forest of 10 is the first 10 trees of a
+/// A tree depends on the rows (not on their order), the seed and its own index only, so that a forest of 10 is the first 10 trees of a
 /// forest of 1000 with the same seed: see [`IsolationForestModel::score_sizes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationForest {
@@ -101,6 +102,7 @@ impl IsolationForest {
                 format!("group {i} of the training rows")
             })?);
         }
+        rows.sort_unstable_by(|a, b| by_values(a, b));
         let max_samples = self.max_samples.min(total);
         let grower = Grower {
             twins: twins(&rows),
@@ -124,7 +126,7 @@ impl IsolationForest {
 }
 
 /// A grown isolation forest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IsolationForestModel {
     trees: Vec<Tree>,
     columns: usize,
@@ -136,6 +138,22 @@ impl IsolationForestModel {
     /// Number of trees.
     pub fn n_estimators(&self) -> usize {
         self.trees.len()
+    }
+
+    /// Whether it can be of so many columns: every walk down a tree ends in a leaf.
+    pub(crate) fn is_sound(&self, columns: usize) -> bool {
+        let is_node = |(i, node): (usize, &Node), tree: &Tree| {
+            let child = node.child as usize;
+            if node.feature == LEAF {
+                child < tree.path_lengths.len()
+            } else {
+                (node.feature as usize) < columns && child > i && child + 1 < tree.nodes.len()
+            }
+        };
+        let is_tree = |tree: &Tree| {
+            !tree.nodes.is_empty() && tree.nodes.iter().enumerate().all(|node| is_node(node, tree))
+        };
+        self.columns == columns && !self.trees.is_empty() && self.trees.iter().all(is_tree)
     }
 
     /// Rows with a score above 0.5 are anomalous by the paper's convention (scikit-learn's offset -0.5).
@@ -282,7 +300,7 @@ fn twins(rows: &[&[f32]]) -> Vec<u32> {
 }
 
 /// A node: all that a step down the tree reads is in 12 consecutive bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Node {
     /// Column to compare, or `LEAF`.
     feature: u32,
@@ -292,7 +310,7 @@ struct Node {
     child: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tree {
     nodes: Vec<Node>,
     /// Depth + c(rows) of each leaf.
@@ -543,6 +561,93 @@ mod tests {
         let expected = |lengths: [f64; 3], trees: f64| lengths.map(|l| (-l / (trees * c8)).exp2());
         assert_eq!(scores[0], expected([2.0 + 2.0 * c5, 3.0, 4.0], 2.0));
         assert_eq!(scores[1], expected([1.0 + c5, 2.0, 3.0], 1.0));
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        forests: Vec<Forest>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Forest {
+        name: String,
+        max_samples: usize,
+        columns: usize,
+        trees: Vec<Structure>,
+        rows: Vec<Vec<f64>>,
+        scores: Vec<f64>,
+    }
+
+    /// A tree of scikit-learn: a list for each property of its nodes.
+    #[derive(serde::Deserialize)]
+    struct Structure {
+        left: Vec<i64>,
+        right: Vec<i64>,
+        feature: Vec<i64>,
+        threshold: Vec<f64>,
+        samples: Vec<usize>,
+    }
+
+    impl Structure {
+        fn tree(&self) -> Tree {
+            let leaf = Node {
+                feature: LEAF,
+                threshold: 0.0,
+                child: 0,
+            };
+            let mut tree = Tree {
+                nodes: vec![leaf],
+                path_lengths: vec![],
+            };
+            let mut tasks = vec![(0, 0, 0)];
+            while let Some((theirs, ours, depth)) = tasks.pop() {
+                if self.left[theirs] < 0 {
+                    tree.nodes[ours].child = tree.path_lengths.len() as u32;
+                    let length = f64::from(depth) + average_path_length(self.samples[theirs]);
+                    tree.path_lengths.push(length);
+                    continue;
+                }
+                let child = tree.nodes.len();
+                tree.nodes.extend([leaf, leaf]);
+                let mut threshold = self.threshold[theirs] as f32;
+                if f64::from(threshold) > self.threshold[theirs] {
+                    threshold = threshold.next_down();
+                }
+                tree.nodes[ours] = Node {
+                    feature: self.feature[theirs] as u32,
+                    threshold,
+                    child: child as u32,
+                };
+                tasks.push((self.left[theirs] as usize, child, depth + 1));
+                tasks.push((self.right[theirs] as usize, child + 1, depth + 1));
+            }
+            tree
+        }
+    }
+
+    /// Forests that scikit-learn grew, on rows that lie next to the thresholds.
+    #[test]
+    fn a_forest_of_scikit_learn_scores_as_there() {
+        let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "forest_real.json");
+        let mut failures = vec![];
+        for forest in &golden.forests {
+            let model = IsolationForestModel {
+                trees: forest.trees.iter().map(Structure::tree).collect(),
+                columns: forest.columns,
+                normalizer: average_path_length(forest.max_samples),
+            };
+            let rows = ndarray::Array2::from_shape_fn((forest.rows.len(), forest.columns), |(i, j)| {
+                forest.rows[i][j] as f32
+            });
+            let scores = model.score(rows.view()).unwrap();
+            for (i, (found, expected)) in scores.iter().zip(&forest.scores).enumerate() {
+                if (found - expected).abs() > 1e-15 {
+                    failures.push(format!("{}, row {i}: {found} for {expected}", forest.name));
+                }
+            }
+        }
+        assert!(golden.forests.len() >= 5);
+        assert!(failures.is_empty(), "{failures:#?}");
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl DensityKernel {
 /// Log of the integral of `r^(d-1) cos(pi r / 2)` over `[0, 1]`.
 ///
 /// With `r = 1 - s` it is the sum over k of `(-1)^k (pi/2)^(2k+1) (d-1)! / (d+2k+1)!`: terms that fall by more than
-/// half each, where integration by parts (scikit-learn) sums terms that overflow for large d.
+/// half each, where integration by parts (scikit-learn) sums terms that overflow for large d and, for even d, leaves out
+/// the last.
 fn log_cosine_integral(d: f64) -> f64 {
     let (mut term, mut sum, mut k) = (1.0, 1.0, 0.0);
     while f64::abs(term) > 1e-20 {
@@ -119,7 +120,12 @@ impl KernelDensity {
     /// # Errors
     /// If the bandwidth is not a positive number.
     pub fn fit(&self, products: ProductsView<'_>) -> Result<KernelDensityModel, DetectorError> {
-        let (n, d) = (products.train_len() as f64, products.dimensions() as f64);
+        self.estimate(products.train_len(), products.dimensions())
+    }
+
+    /// The estimate by n rows of d columns.
+    fn estimate(&self, n: usize, dimensions: usize) -> Result<KernelDensityModel, DetectorError> {
+        let (rows, d) = (n as f64, dimensions as f64);
         let bandwidth = match self.bandwidth {
             Bandwidth::Value(h) if h > 0.0 && h.is_finite() => h,
             Bandwidth::Value(h) => {
@@ -130,23 +136,23 @@ impl KernelDensity {
                     expected: "a positive number",
                 });
             }
-            Bandwidth::Scott => n.powf(-1.0 / (d + 4.0)),
-            Bandwidth::Silverman => (n * (d + 2.0) / 4.0).powf(-1.0 / (d + 4.0)),
+            Bandwidth::Scott => rows.powf(-1.0 / (d + 4.0)),
+            Bandwidth::Silverman => (rows * (d + 2.0) / 4.0).powf(-1.0 / (d + 4.0)),
         };
-        let log_norm = -self.kernel.log_integral(d) - d * bandwidth.ln() - n.ln();
+        let log_norm = -self.kernel.log_integral(d) - d * bandwidth.ln() - rows.ln();
         Ok(KernelDensityModel {
-            kernel: self.kernel,
+            parameters: *self,
             bandwidth,
             log_norm,
-            n: products.train_len(),
+            n,
         })
     }
 }
 
 /// A kernel density estimate that is ready to score.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelDensityModel {
-    kernel: DensityKernel,
+    parameters: KernelDensity,
     bandwidth: f64,
     log_norm: f64,
     n: usize,
@@ -159,27 +165,67 @@ impl KernelDensityModel {
     /// # Errors
     /// If the products are of another number of training rows.
     pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
-        if products.train_len() != self.n {
-            return Err(DetectorError::Shape {
-                what: "training rows of the products".into(),
-                found: products.train_len(),
-                expected: self.n,
-            });
-        }
-        let score = |q: usize| {
-            let mut terms = vec![0.0; self.n];
-            products.query_sq_distance_row(q, &mut terms);
-            for term in &mut terms {
-                *term = self.kernel.log_value(term.sqrt() / self.bandwidth);
-            }
-            let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            if largest == f64::NEG_INFINITY {
-                return f64::INFINITY;
-            }
-            let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
-            -(largest + sum.ln() + self.log_norm)
+        self.check(products)?;
+        let score = |q| {
+            let mut squares = vec![0.0; self.n];
+            products.query_sq_distance_row(q, &mut squares);
+            self.minus_log_density(squares)
         };
         Ok((0..products.query_len()).into_par_iter().map(score).collect())
+    }
+
+    /// Scores of the training rows, each by the estimate of the others: what [`score`](Self::score) would give
+    /// had the row not been there (bandwidths by rule are those of n - 1 rows).
+    ///
+    /// # Errors
+    /// If the products are of another number of training rows, or there is only one.
+    pub fn train_scores(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
+        self.check(products)?;
+        if self.n < 2 {
+            return Err(DetectorError::TooFewRows {
+                detector: "KernelDensity without one of its rows",
+                needed: 2,
+                found: self.n,
+            });
+        }
+        let others = self.parameters.estimate(self.n - 1, products.dimensions())?;
+        let score = |i| {
+            let mut squares = vec![0.0; self.n];
+            products.train_sq_distance_row(i, &mut squares);
+            squares.remove(i);
+            others.minus_log_density(squares)
+        };
+        Ok((0..self.n).into_par_iter().map(score).collect())
+    }
+
+    fn check(&self, products: ProductsView<'_>) -> Result<(), DetectorError> {
+        if products.train_len() == self.n {
+            return Ok(());
+        }
+        Err(DetectorError::Shape {
+            what: "training rows of the products".into(),
+            found: products.train_len(),
+            expected: self.n,
+        })
+    }
+
+    /// From the squared distances to the training rows.
+    fn minus_log_density(&self, sq_distances: Vec<f64>) -> f64 {
+        let mut terms = sq_distances;
+        for term in &mut terms {
+            *term = self.parameters.kernel.log_value(term.sqrt() / self.bandwidth);
+        }
+        let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if largest == f64::NEG_INFINITY {
+            return f64::INFINITY;
+        }
+        let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
+        -(largest + sum.ln() + self.log_norm)
+    }
+
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        self.n == n
     }
 
     /// The bandwidth in use.

@@ -27,20 +27,32 @@ mod elliptic;
 mod error;
 mod forest;
 mod kde;
+mod knn;
 mod lof;
+mod mahalanobis;
 mod metrics;
+mod model;
+mod order;
 mod pca;
 mod products;
+mod serial;
 mod spec;
 mod svm;
+mod threshold;
 
 pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
 pub use error::DetectorError;
 pub use forest::{IsolationForest, IsolationForestModel};
 pub use kde::{Bandwidth, DensityKernel, KernelDensity, KernelDensityModel};
+pub use knn::{Aggregate, KNearestNeighbors, KNearestNeighborsModel};
 pub use lof::{LocalOutlierFactor, LocalOutlierFactorModel, NeighborTable};
-pub use metrics::{auroc, count_non_finite};
+pub use mahalanobis::{Mahalanobis, MahalanobisModel, Shrinkage};
+pub use metrics::{
+    F1Max, PrecisionRecallCurve, RocCurve, auroc, average_precision, count_non_finite, f1_max,
+    precision_recall_curve, roc_curve,
+};
+pub use model::{FitOptions, Model};
 pub use pca::Pca;
 pub use products::{Element, InnerProducts, ProductsView};
-pub use spec::{DetectorKind, DetectorSpec, study_grid};
-pub use svm::{OneClassSvm, OneClassSvmModel, SvmKernel};
+pub use spec::{DetectorKind, DetectorSpec, further_grid, study_grid};
+pub use svm::{Gamma, OneClassSvm, OneClassSvmModel, SvmKernel};

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::{DetectorError, ProductsView};
 
 /// Distance and index of a neighbour.
-type Neighbor = (f64, u32);
+pub(crate) type Neighbor = (f64, u32);
 
 /// The nearest training rows of every training and query row, sorted once for every number of neighbours.
 #[derive(Clone, Debug)]
 pub struct NeighborTable {
     n: usize,
+    k_max: usize,
     /// Nearest other training rows of each training row, ascending by (distance, index).
     train: Vec<Vec<Neighbor>>,
     /// Nearest training rows of each query row.
@@ -23,7 +24,8 @@ impl NeighborTable {
     ///
     /// A training row is not its own neighbour. (scikit-learn looks for one more and drops the row itself, or, where
     /// more duplicates come first, the first of them: the same distances and, since duplicates have equal
-    /// densities, the same factors.)
+    /// densities, the same factors. Of other rows that are equally far away it keeps whichever its heap keeps, which
+    /// depends on the order of rows.)
     ///
     /// # Errors
     /// If there are fewer than two training rows.
@@ -31,7 +33,7 @@ impl NeighborTable {
         let n = products.train_len();
         if n < 2 {
             return Err(DetectorError::TooFewRows {
-                detector: "LocalOutlierFactor",
+                detector: "a table of nearest neighbours",
                 needed: 2,
                 found: n,
             });
@@ -47,23 +49,90 @@ impl NeighborTable {
                 },
             )
             .collect();
-        let query = (0..products.query_len())
-            .into_par_iter()
-            .map_init(
-                || vec![0.0; n],
-                |distances, q| {
-                    products.query_sq_distance_row(q, distances);
-                    nearest(k, distances, None)
-                },
-            )
-            .collect();
-        Ok(NeighborTable { n, train, query })
+        Ok(NeighborTable {
+            n,
+            k_max: k,
+            train,
+            query: of_query(products, k),
+        })
+    }
+
+    /// The same for query rows alone, to score: fitting and training scores need those of the training rows.
+    pub(crate) fn of_query(products: ProductsView<'_>, k_max: usize) -> NeighborTable {
+        let n = products.train_len();
+        let k = k_max.clamp(1, n);
+        NeighborTable {
+            n,
+            k_max: k,
+            train: vec![],
+            query: of_query(products, k),
+        }
     }
 
     /// Largest number of neighbours that the table serves; it serves more if those are all other training rows.
     pub fn k_max(&self) -> usize {
-        self.train.first().map_or(0, Vec::len)
+        self.k_max
     }
+
+    /// Number of training rows.
+    pub fn train_len(&self) -> usize {
+        self.n
+    }
+
+    /// How many neighbours `n_neighbors` stands for: at most all other training rows.
+    pub(crate) fn serve(&self, n_neighbors: usize) -> Result<usize, DetectorError> {
+        if n_neighbors == 0 {
+            return Err(DetectorError::Parameter {
+                name: "n_neighbors",
+                value: "0".into(),
+                expected: "at least 1",
+            });
+        }
+        let k = n_neighbors.min(self.n - 1);
+        self.check(self.n, k)?;
+        Ok(k)
+    }
+
+    /// The neighbours of the training rows, k of them or more, for a model of n training rows.
+    pub(crate) fn train(&self, n: usize, k: usize) -> Result<&[Vec<Neighbor>], DetectorError> {
+        self.check(n, k)?;
+        Ok(&self.train)
+    }
+
+    /// The neighbours of the query rows, k of them or more, for a model of n training rows.
+    pub(crate) fn query(&self, n: usize, k: usize) -> Result<&[Vec<Neighbor>], DetectorError> {
+        self.check(n, k)?;
+        Ok(&self.query)
+    }
+
+    fn check(&self, n: usize, k: usize) -> Result<(), DetectorError> {
+        let shape = |what: &str, found, expected| DetectorError::Shape {
+            what: what.into(),
+            found,
+            expected,
+        };
+        if self.n != n {
+            return Err(shape("training rows of the table", self.n, n));
+        }
+        if self.k_max < k {
+            return Err(shape("neighbours in the table", self.k_max, k));
+        }
+        Ok(())
+    }
+}
+
+/// The k nearest training rows of each query row.
+fn of_query(products: ProductsView<'_>, k: usize) -> Vec<Vec<Neighbor>> {
+    (0..products.query_len())
+        .into_par_iter()
+        .map_init(
+            || vec![0.0; products.train_len()],
+            |distances, q| {
+                products.query_sq_distance_row(q, distances);
+                nearest(k, distances, None)
+            },
+        )
+        .collect()
 }
 
 /// The k nearest, but for row `own`, by squared distances of all; equal distances by index.
@@ -97,21 +166,7 @@ impl LocalOutlierFactor {
     /// # Errors
     /// If `n_neighbors` is 0, or more than the table was made for.
     pub fn fit(&self, table: &NeighborTable) -> Result<LocalOutlierFactorModel, DetectorError> {
-        if self.n_neighbors == 0 {
-            return Err(DetectorError::Parameter {
-                name: "n_neighbors",
-                value: "0".into(),
-                expected: "at least 1",
-            });
-        }
-        let k = self.n_neighbors.min(table.n - 1);
-        if k > table.k_max() {
-            return Err(DetectorError::Shape {
-                what: "neighbours in the table".into(),
-                found: table.k_max(),
-                expected: k,
-            });
-        }
+        let k = table.serve(self.n_neighbors)?;
         let k_distance: Vec<f64> = table.train.iter().map(|near| near[k - 1].0).collect();
         let density = table
             .train
@@ -137,7 +192,7 @@ fn reachability_density(near: &[Neighbor], k_distance: &[f64]) -> f64 {
 }
 
 /// A fitted local outlier factor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LocalOutlierFactorModel {
     k: usize,
     k_distance: Vec<f64>,
@@ -150,7 +205,7 @@ impl LocalOutlierFactorModel {
     /// # Errors
     /// If the table is of another number of training rows or holds too few neighbours.
     pub fn score(&self, table: &NeighborTable) -> Result<Vec<f64>, DetectorError> {
-        self.factors(table, &table.query)
+        Ok(self.factors(table.query(self.density.len(), self.k)?))
     }
 
     /// Scores of the training rows, each without itself: minus scikit-learn's `negative_outlier_factor_`.
@@ -158,27 +213,26 @@ impl LocalOutlierFactorModel {
     /// # Errors
     /// As [`LocalOutlierFactorModel::score`].
     pub fn train_scores(&self, table: &NeighborTable) -> Result<Vec<f64>, DetectorError> {
-        self.factors(table, &table.train)
+        Ok(self.factors(table.train(self.density.len(), self.k)?))
     }
 
-    fn factors(&self, table: &NeighborTable, rows: &[Vec<Neighbor>]) -> Result<Vec<f64>, DetectorError> {
-        let shape = |what: &str, found, expected| DetectorError::Shape {
-            what: what.into(),
-            found,
-            expected,
-        };
-        if table.n != self.density.len() {
-            return Err(shape("training rows of the table", table.n, self.density.len()));
-        }
-        if table.k_max() < self.k {
-            return Err(shape("neighbours in the table", table.k_max(), self.k));
-        }
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        self.k_distance.len() == n && self.density.len() == n && (1..n).contains(&self.k)
+    }
+
+    /// The number of neighbours in use.
+    pub fn n_neighbors(&self) -> usize {
+        self.k
+    }
+
+    fn factors(&self, rows: &[Vec<Neighbor>]) -> Vec<f64> {
         let factor = |near: &Vec<Neighbor>| {
             let near = &near[..self.k];
             let own = reachability_density(near, &self.k_distance);
             let sum: f64 = near.iter().map(|(_, j)| self.density[*j as usize] / own).sum();
             sum / self.k as f64
         };
-        Ok(rows.iter().map(factor).collect())
+        rows.iter().map(factor).collect()
     }
 }

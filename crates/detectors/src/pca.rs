@@ -6,8 +6,12 @@ use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use crate::{DetectorError, ProductsView};
+
+/// Query rows whose scores are computed together.
+const SCORED: usize = 32;
 
 /// Principal components of n training rows of d columns, fitted on their inner products.
 ///
@@ -22,7 +26,7 @@ use crate::{DetectorError, ProductsView};
 ///
 /// Signs are fixed: the entry of largest magnitude of each eigenvector (the training row that scores highest in
 /// magnitude on that component) is positive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pca {
     /// Means of the rows of the n x n products.
     row_means: Vec<f64>,
@@ -30,6 +34,7 @@ pub struct Pca {
     /// Descending, min(n, d) of them; null ones are exactly 0.
     eigenvalues: Vec<f64>,
     /// n x min(n, d), in the order of the eigenvalues.
+    #[serde(with = "crate::serial")]
     eigenvectors: Mat<f64>,
     explained_variance: Vec<f64>,
 }
@@ -133,25 +138,60 @@ impl Pca {
         let k = k.min(self.max_components());
         let m = cross.nrows();
         let means: Vec<f64> = cross.outer_iter().map(|r| r.sum() / n as f64).collect();
-        let centred = Mat::from_fn(m, n, |i, j| {
-            cross[[i, j]] - means[i] - self.row_means[j] + self.grand_mean
-        });
-        let mut scores = Mat::<f64>::zeros(m, k);
         let vectors = self.eigenvectors.subcols(0, k);
-        matmul(
-            scores.as_mut(),
-            Accum::Replace,
-            centred.as_ref(),
-            vectors,
-            1.0,
-            Par::Seq,
-        );
-        Ok(Array2::from_shape_fn((m, k), |(i, c)| {
-            match self.eigenvalues[c] {
-                0.0 => 0.0,
-                eigenvalue => scores[(i, c)] / eigenvalue.sqrt(),
+        let mut scores = Array2::zeros((m, k));
+        let mut product = Mat::<f64>::zeros(SCORED, k);
+        // Always as many rows at a time: a product of another shape may round differently, and the scores of a row
+        // must not depend on the others.
+        for from in (0..m).step_by(SCORED) {
+            let rows = SCORED.min(m - from);
+            let centred = Mat::from_fn(SCORED, n, |i, j| {
+                if i < rows {
+                    cross[[from + i, j]] - means[from + i] - self.row_means[j] + self.grand_mean
+                } else {
+                    0.0
+                }
+            });
+            matmul(
+                product.as_mut(),
+                Accum::Replace,
+                centred.as_ref(),
+                vectors,
+                1.0,
+                Par::Seq,
+            );
+            for (c, eigenvalue) in self.eigenvalues[..k].iter().enumerate() {
+                // Null components score exactly 0.
+                if *eigenvalue > 0.0 {
+                    for i in 0..rows {
+                        scores[[from + i, c]] = product[(i, c)] / eigenvalue.sqrt();
+                    }
+                }
             }
-        }))
+        }
+        Ok(scores)
+    }
+}
+
+impl Pca {
+    /// Whether it can be of n rows of d columns.
+    pub(crate) fn is_sound(&self, n: usize, d: usize) -> bool {
+        let components = n.min(d);
+        self.row_means.len() == n
+            && self.eigenvalues.len() == components
+            && self.explained_variance.len() == components
+            && (self.eigenvectors.nrows(), self.eigenvectors.ncols()) == (n, components)
+    }
+
+    /// Squared norms of the query rows about the training mean.
+    pub(crate) fn query_squares(&self, products: ProductsView<'_>) -> Vec<f64> {
+        let n = self.row_means.len() as f64;
+        (0..products.query_len())
+            .map(|q| {
+                let mean = products.cross().row(q).sum() / n;
+                (products.query_square(q) - 2.0 * mean + self.grand_mean).max(0.0)
+            })
+            .collect()
     }
 }
 

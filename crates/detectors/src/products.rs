@@ -2,6 +2,7 @@
 
 mod kernel;
 mod pack;
+mod stored;
 mod tiles;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use rayon::prelude::*;
 use crate::DetectorError;
 use kernel::Kernel;
 use pack::{DealtCentre, Moments, Spread};
+pub(crate) use stored::StoredRows;
 use tiles::{Blocks, mend, narrow_tiles, wide_tiles};
 
 /// Columns from which f32 products are accurate enough to be worth while: the error falls with the root of their
@@ -37,18 +39,36 @@ impl Element for f64 {}
 mod sealed {
     use ndarray::ArrayView2;
 
-    pub trait Sealed: Sized {
+    pub trait Sealed: Copy {
+        /// Whether it is of single precision.
+        const SINGLE: bool;
+
+        /// The value in single precision.
+        fn to_f32(self) -> f32;
+
         /// The rows, if they are f32.
         fn narrow<'a>(_: ArrayView2<'a, Self>) -> Option<ArrayView2<'a, f32>> {
             None
         }
     }
     impl Sealed for f32 {
+        const SINGLE: bool = true;
+
+        fn to_f32(self) -> f32 {
+            self
+        }
+
         fn narrow<'a>(rows: ArrayView2<'a, f32>) -> Option<ArrayView2<'a, f32>> {
             Some(rows)
         }
     }
-    impl Sealed for f64 {}
+    impl Sealed for f64 {
+        const SINGLE: bool = false;
+
+        fn to_f32(self) -> f32 {
+            self as f32
+        }
+    }
 }
 
 /// Inner products of training rows with each other and of query rows with training rows.
@@ -139,6 +159,17 @@ struct Centre {
     sum: f64,
 }
 
+impl Centre {
+    fn of(row: &[f64]) -> Centre {
+        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        Centre {
+            mean,
+            square: row.iter().map(|c| (c - mean).powi(2)).sum(),
+            sum: row.iter().map(|c| c - mean).sum(),
+        }
+    }
+}
+
 impl InnerProducts {
     /// Computes the products of training rows, given in consecutive groups, and of `query` rows with them.
     ///
@@ -195,12 +226,8 @@ impl InnerProducts {
         }
 
         let centre_row = column_means(train_groups[0]);
-        let mean = centre_row.iter().sum::<f64>() / d as f64;
-        let centre = Centre {
-            mean,
-            square: centre_row.iter().map(|c| (c - mean).powi(2)).sum(),
-            sum: centre_row.iter().map(|c| c - mean).sum(),
-        };
+        let centre = Centre::of(&centre_row);
+        let mean = centre.mean;
 
         let blocks = Blocks::new(train_groups, &query);
         let mut tiles = blocks.tiles();
@@ -436,6 +463,11 @@ impl<'a> ProductsView<'a> {
         p.cross[[q, j]] + self.offset(&p.query_rows[q]) + self.offset(&p.train_rows[j]) + self.centre_square()
     }
 
+    /// `|q - c|^2` of query row q, about the centre of the products.
+    pub(crate) fn query_square(&self, q: usize) -> f64 {
+        self.products.query_rows[q].square
+    }
+
     /// `|x_i - x_j|^2` of training rows; 0 for i = j.
     pub fn train_sq_distance(&self, i: usize, j: usize) -> f64 {
         self.products.sq_distance(i, j)
@@ -541,7 +573,7 @@ fn check_finite<T: Element>(what: &str, rows: ArrayView2<'_, T>) -> Result<(), D
 }
 
 /// `|a - b|^2` entry by entry.
-fn exact_sq_distance<T: Element>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> f64 {
+fn exact_sq_distance<A: Element, B: Element>(a: ArrayView1<'_, A>, b: ArrayView1<'_, B>) -> f64 {
     match (a.as_slice(), b.as_slice()) {
         (Some(a), Some(b)) => pulp::Arch::new().dispatch(SqDistance { a, b }),
         _ => a.iter().zip(b).map(square_of_difference).sum(),
@@ -549,18 +581,18 @@ fn exact_sq_distance<T: Element>(a: ArrayView1<'_, T>, b: ArrayView1<'_, T>) -> 
 }
 
 #[inline(always)]
-fn square_of_difference<T: Element>((x, y): (&T, &T)) -> f64 {
+fn square_of_difference<A: Element, B: Element>((x, y): (&A, &B)) -> f64 {
     let difference: f64 = (*x).into() - (*y).into();
     difference * difference
 }
 
 /// A squared distance: a type, so that it is inlined where vectors are wide.
-struct SqDistance<'a, T> {
-    a: &'a [T],
-    b: &'a [T],
+struct SqDistance<'a, A, B> {
+    a: &'a [A],
+    b: &'a [B],
 }
 
-impl<T: Element> pulp::NullaryFnOnce for SqDistance<'_, T> {
+impl<A: Element, B: Element> pulp::NullaryFnOnce for SqDistance<'_, A, B> {
     type Output = f64;
 
     #[inline(always)]

@@ -8,10 +8,12 @@ use crate::{DetectorError, ProductsView};
 
 /// Stands in for a curvature that is not positive.
 const TAU: f64 = 1e-12;
+/// Pair updates of a solver that is given no limit.
+const MOST_ITERATIONS: u64 = 10_000_000;
 /// Values whose powers are computed side by side.
 const PART: usize = 64;
 
-/// Kernel of a [`OneClassSvm`], with `gamma = 1 / (d * variance of all entries)` and `coef0 = 0`.
+/// Kernel of a [`OneClassSvm`], with its `gamma` and `coef0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SvmKernel {
@@ -19,13 +21,26 @@ pub enum SvmKernel {
     Linear,
     /// `exp(-gamma |x - y|^2)`
     Rbf,
-    /// `tanh(gamma <x, y>)`
+    /// `tanh(gamma <x, y> + coef0)`; not positive semidefinite, so that there may be several solutions
     Sigmoid,
-    /// `(gamma <x, y>)^degree`
+    /// `(gamma <x, y> + coef0)^degree`
     Poly {
         /// The degree, at least 1.
         degree: u32,
     },
+}
+
+/// Scale of the rows in a kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gamma {
+    /// `1 / (d * variance of all entries)`, or 1 if the variance is 0.
+    #[default]
+    Scale,
+    /// `1 / d`
+    Auto,
+    /// A positive number.
+    Value(f64),
 }
 
 /// Parameters of a one-class SVM; the score is minus scikit-learn's `decision_function`.
@@ -33,19 +48,26 @@ pub enum SvmKernel {
 pub struct OneClassSvm {
     /// The kernel.
     pub kernel: SvmKernel,
+    /// Scale of the rows; the linear kernel has none.
+    pub gamma: Gamma,
+    /// What the polynomial and the sigmoid kernel add, finite.
+    pub coef0: f64,
     /// Upper bound of the fraction of training errors, between 0 and 1.
     pub nu: f64,
     /// Tolerance of the stopping condition, positive.
     pub tol: f64,
-    /// Pair updates after which the solver stops without having converged; `None` has no limit.
+    /// Pair updates after which the solver stops without having converged; `None` is libsvm's own limit, ten million
+    /// (scikit-learn's -1 has none, and where rounding is coarser than `tol`, no end).
     pub max_iter: Option<u64>,
 }
 
 impl OneClassSvm {
-    /// The kernel with the study's parameters: nu 0.5, tol 1e-3, at most 1000 iterations.
+    /// The kernel with the study's parameters: gamma `scale`, coef0 0, nu 0.5, tol 1e-3, at most 1000 iterations.
     pub fn new(kernel: SvmKernel) -> OneClassSvm {
         OneClassSvm {
             kernel,
+            gamma: Gamma::Scale,
+            coef0: 0.0,
             nu: 0.5,
             tol: 1e-3,
             max_iter: Some(1000),
@@ -65,12 +87,10 @@ impl OneClassSvm {
         if !(self.tol > 0.0 && self.tol.is_finite()) {
             return Err(parameter("tol", self.tol, "positive"));
         }
-        let variance = products.variance();
-        let gamma = if variance == 0.0 {
-            1.0
-        } else {
-            1.0 / (products.dimensions() as f64 * variance)
-        };
+        if !self.coef0.is_finite() {
+            return Err(parameter("coef0", self.coef0, "a finite number"));
+        }
+        let gamma = self.gamma.of(products)?;
         let n = products.train_len();
         let kernel = self.kernel;
         let mut diagonal = vec![0.0; n];
@@ -89,7 +109,7 @@ impl OneClassSvm {
                         SvmKernel::Rbf => products.train_sq_distance_row(i, values),
                         _ => products.train_inner_row(i, values),
                     }
-                    kernel.apply(gamma, values);
+                    kernel.apply(gamma, self.coef0, values);
                     *diagonal = values[i];
                     for (entry, value) in row.iter_mut().zip(values.iter()) {
                         *entry = *value as f32;
@@ -102,7 +122,8 @@ impl OneClassSvm {
         if self.max_iter.is_none() && !matrix.iter().all(|v| v.is_finite()) {
             return Err(overflow("a kernel value"));
         }
-        let solution = Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter);
+        let solution =
+            Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter.unwrap_or(MOST_ITERATIONS));
         let support: Vec<usize> = (0..n).filter(|i| solution.alpha[*i] > 0.0).collect();
         let dual_coef: Vec<f64> = support.iter().map(|i| solution.alpha[*i]).collect();
         if !solution.rho.is_finite() || !dual_coef.iter().all(|a| a.is_finite()) {
@@ -111,6 +132,7 @@ impl OneClassSvm {
         Ok(OneClassSvmModel {
             kernel,
             gamma,
+            coef0: self.coef0,
             n,
             support,
             dual_coef,
@@ -118,6 +140,21 @@ impl OneClassSvm {
             iterations: solution.iterations,
             converged: solution.converged,
         })
+    }
+}
+
+impl Gamma {
+    fn of(self, products: ProductsView<'_>) -> Result<f64, DetectorError> {
+        let dimensions = products.dimensions() as f64;
+        match self {
+            Gamma::Value(gamma) if gamma > 0.0 && gamma.is_finite() => Ok(gamma),
+            Gamma::Value(gamma) => Err(parameter("gamma", gamma, "a positive number")),
+            Gamma::Auto => Ok(1.0 / dimensions),
+            Gamma::Scale => match products.variance() {
+                0.0 => Ok(1.0),
+                variance => Ok(1.0 / (dimensions * variance)),
+            },
+        }
     }
 }
 
@@ -138,15 +175,25 @@ fn overflow(what: &'static str) -> DetectorError {
 }
 
 impl SvmKernel {
+    /// The name in scikit-learn.
+    pub fn name(self) -> &'static str {
+        match self {
+            SvmKernel::Linear => "linear",
+            SvmKernel::Rbf => "rbf",
+            SvmKernel::Sigmoid => "sigmoid",
+            SvmKernel::Poly { .. } => "poly",
+        }
+    }
+
     /// Turns squared distances (rbf) or inner products (the others) into kernel values.
-    fn apply(self, gamma: f64, values: &mut [f64]) {
+    fn apply(self, gamma: f64, coef0: f64, values: &mut [f64]) {
         match self {
             SvmKernel::Linear => {}
             SvmKernel::Rbf => values.iter_mut().for_each(|v| *v = (-gamma * *v).exp()),
-            SvmKernel::Sigmoid => values.iter_mut().for_each(|v| *v = (gamma * *v).tanh()),
+            SvmKernel::Sigmoid => values.iter_mut().for_each(|v| *v = (gamma * *v + coef0).tanh()),
             SvmKernel::Poly { degree } => pulp::Arch::new().dispatch(|| {
                 for values in values.chunks_mut(PART) {
-                    values.iter_mut().for_each(|v| *v *= gamma);
+                    values.iter_mut().for_each(|v| *v = gamma * *v + coef0);
                     power(values, degree);
                 }
             }),
@@ -191,10 +238,11 @@ fn mirror(matrix: &mut [f32], n: usize) {
 }
 
 /// A fitted one-class SVM.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneClassSvmModel {
     kernel: SvmKernel,
     gamma: f64,
+    coef0: f64,
     n: usize,
     support: Vec<usize>,
     dual_coef: Vec<f64>,
@@ -209,38 +257,76 @@ impl OneClassSvmModel {
     /// # Errors
     /// If the products are of another number of training rows, or a kernel value leaves the range of f64.
     pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
-        if products.train_len() != self.n {
-            return Err(DetectorError::Shape {
-                what: "training rows of the products".into(),
-                found: products.train_len(),
-                expected: self.n,
-            });
+        self.check(products)?;
+        self.decide(
+            products.query_len(),
+            |q, row| products.query_inner_row(q, row),
+            |q, row| products.query_sq_distance_row(q, row),
+        )
+    }
+
+    /// Scores of the training rows, by the model that they are part of.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn train_scores(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
+        self.check(products)?;
+        self.decide(
+            self.n,
+            |i, row| products.train_inner_row(i, row),
+            |i, row| products.train_sq_distance_row(i, row),
+        )
+    }
+
+    fn check(&self, products: ProductsView<'_>) -> Result<(), DetectorError> {
+        if products.train_len() == self.n {
+            return Ok(());
         }
+        Err(DetectorError::Shape {
+            what: "training rows of the products".into(),
+            found: products.train_len(),
+            expected: self.n,
+        })
+    }
+
+    /// Scores of so many rows, from what writes a row's products or squared distances with all training rows.
+    fn decide(
+        &self,
+        rows: usize,
+        inner: impl Fn(usize, &mut [f64]),
+        sq_distance: impl Fn(usize, &mut [f64]),
+    ) -> Result<Vec<f64>, DetectorError> {
         let mut all = vec![0.0; self.n];
         let mut values = vec![0.0; self.support.len()];
         let score = |q: usize| {
             match self.kernel {
-                SvmKernel::Rbf => products.query_sq_distance_row(q, &mut all),
-                _ => products.query_inner_row(q, &mut all),
+                SvmKernel::Rbf => sq_distance(q, &mut all),
+                _ => inner(q, &mut all),
             }
             for (value, i) in values.iter_mut().zip(&self.support) {
                 *value = all[*i];
             }
-            self.kernel.apply(self.gamma, &mut values);
+            self.kernel.apply(self.gamma, self.coef0, &mut values);
             let mut sum = 0.0;
             for (value, alpha) in values.iter().zip(&self.dual_coef) {
                 sum += alpha * value;
             }
             self.rho - sum
         };
-        let scores: Vec<f64> = (0..products.query_len()).map(score).collect();
+        let scores: Vec<f64> = (0..rows).map(score).collect();
         if !scores.iter().all(|s| s.is_finite()) {
             return Err(overflow("a score"));
         }
         Ok(scores)
     }
 
-    /// `1 / (d * variance of all entries of the training rows)`, the scale in the kernels.
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        let below = |i: &usize| *i < n;
+        self.n == n && self.support.len() == self.dual_coef.len() && self.support.iter().all(below)
+    }
+
+    /// The scale of the rows in use.
     pub fn gamma(&self) -> f64 {
         self.gamma
     }
@@ -268,6 +354,11 @@ impl OneClassSvmModel {
     /// Whether the stopping condition was met before the iterations ran out.
     pub fn converged(&self) -> bool {
         self.converged
+    }
+
+    /// That it did not converge, in words.
+    pub fn warning(&self) -> Option<String> {
+        (!self.converged).then(|| format!("stopped after {} iterations, not converged", self.iterations))
     }
 }
 
@@ -363,12 +454,12 @@ impl Solver {
         f64::from(self.matrix[self.row[p] * self.len() + self.row[q]])
     }
 
-    fn solve(mut self, max_iter: Option<u64>) -> Solution {
+    fn solve(mut self, max_iter: u64) -> Solution {
         let period = self.len().min(1000);
         let mut until_shrinking = period + 1;
         let mut iterations = 0;
         let converged = loop {
-            if max_iter.is_some_and(|limit| iterations >= limit) {
+            if iterations >= max_iter {
                 break false;
             }
             until_shrinking -= 1;

@@ -60,10 +60,18 @@ fn noise(width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).unwrap()
 }
 
+/// What a grey image is once read as RGB: three equal channels.
+fn grey(width: u32, height: u32) -> RgbImage {
+    let mut image = noise(width, height);
+    image.pixels_mut().for_each(|pixel| pixel.0 = [pixel.0[0]; 3]);
+    image
+}
+
 fn image_of(case: &Case) -> Option<RgbImage> {
     Some(match case.name.as_str() {
         "ramp" => ramp(case.width, case.height),
         "noise" => noise(case.width, case.height),
+        "grey" => grey(case.width, case.height),
         name => load_rgb(&blemish_testkit::data(name.strip_prefix("data:").unwrap())?).unwrap(),
     })
 }
@@ -211,6 +219,18 @@ fn png_is_decoded_to_the_pixel() {
             .sum();
         assert_eq!((sums, checksum), (file.sums, file.checksum), "{}", file.path);
     }
+}
+
+/// As torchvision's decoder does; the golden script asserts that.
+#[test]
+fn grey_is_read_as_three_equal_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grey.png");
+    let expected = grey(30, 20);
+    image::GrayImage::from_fn(30, 20, |x, y| image::Luma([expected.get_pixel(x, y).0[0]]))
+        .save(&path)
+        .unwrap();
+    assert_eq!(load_rgb(&path).unwrap(), expected);
 }
 
 #[test]

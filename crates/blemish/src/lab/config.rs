@@ -49,9 +49,12 @@ pub struct GridConfig {
     pub objects: Option<Vec<String>>,
     /// Networks.
     pub architectures: Vec<Architecture>,
-    /// Their weights.
-    pub initializations: Vec<Initialization>,
-    /// Hidden layers by name; `None` takes all that the study taps.
+    /// Their weights; `None` takes the study's for each network: random, and the newest published.
+    /// A network without published weights of a name is left out for that name, unless there is a
+    /// file of them.
+    pub initializations: Option<Vec<Initialization>>,
+    /// Hidden layers by name, in either spelling, each for the networks that have it; `None` takes
+    /// those that the study taps.
     pub layers: Option<Vec<String>>,
     /// Which training sets.
     pub augmented: Augmentation,
@@ -72,10 +75,10 @@ impl GridConfig {
             data: data.into(),
             objects: None,
             architectures: vec![Architecture::Resnet18],
-            initializations: vec![Initialization::Random, Initialization::Imagenet1kV1],
+            initializations: None,
             layers: None,
             augmented: Augmentation::Both,
-            detectors: DetectorKind::ALL.to_vec(),
+            detectors: DetectorKind::STUDY.to_vec(),
             weights: None,
             resize: ResizeMode::Antialias,
             seed: 0,

@@ -36,7 +36,7 @@ pub(crate) fn extract(
     let start = Instant::now();
     let object = &plan.objects[task.object];
     let network = Network::new(task.architecture, plan.weights(task), layers)?;
-    let prepare = preprocess(task.architecture, plan.resize);
+    let prepare = preprocess(task.architecture, task.initialization, plan.resize);
     let crop = prepare.preset.crop as usize;
     let views: &[View] = if augmented { &View::ALL } else { &View::ALL[..1] };
     let extra = object.train.len() * (views.len() - 1);

@@ -19,9 +19,9 @@ pub(crate) struct Versions {
 /// The versions of this build.
 pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
-    features: 1,
+    features: 2,
     products: 2,
-    detectors: 1,
+    detectors: 2,
 };
 
 impl Versions {

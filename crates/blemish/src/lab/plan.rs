@@ -1,9 +1,10 @@
 //! From a configuration to a list of experiments with keys, before anything runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use blemish_backbones::{Architecture, Initialization, Weights};
-use blemish_detectors::{DetectorKind, DetectorSpec, study_grid};
+use blemish_detectors::{DetectorKind, DetectorSpec, further_grid, study_grid};
 use blemish_images::{Dataset, Object, Preprocess, Preset, ResizeMode, View};
 use serde_json::{Value, json};
 
@@ -73,14 +74,20 @@ pub struct Plan {
     pub feature_sets: Vec<FeatureSet>,
     /// The experiments, in order.
     pub experiments: Vec<Experiment>,
+    /// What was named but is not there to be computed, in words.
+    pub left_out: Vec<String>,
     /// How images are resized.
     pub resize: ResizeMode,
     weights: BTreeMap<(Architecture, Initialization), Weights>,
 }
 
 /// Preprocessing of a network's input, as its weights' authors did it.
-pub(crate) fn preprocess(architecture: Architecture, mode: ResizeMode) -> Preprocess {
-    let input = architecture.input();
+pub(crate) fn preprocess(
+    architecture: Architecture,
+    initialization: Initialization,
+    mode: ResizeMode,
+) -> Preprocess {
+    let input = architecture.input(initialization);
     Preprocess {
         preset: Preset {
             resize: input.resize,
@@ -106,32 +113,38 @@ impl Plan {
         }
 
         let mut weights = BTreeMap::new();
-        let mut layers_of = BTreeMap::new();
+        let mut networks = vec![];
+        let mut left_out = vec![];
         let mut weights_identity = BTreeMap::new();
+        known_layers(&config.architectures, config.layers.as_deref())?;
         for &architecture in &config.architectures {
             let layers = layers(architecture, config.layers.as_deref())?;
-            for &initialization in &config.initializations {
-                let loaded = load_weights(config, architecture, initialization)?;
+            for initialization in initializations(config, architecture, &mut left_out)? {
+                let loaded = load_weights(config, architecture, initialization, &layers)?;
                 for layer in &layers {
                     let digest = loaded.digest(architecture, layer)?;
                     weights_identity.insert(format!("{architecture}/{initialization}/{layer}"), digest);
                 }
                 weights.insert((architecture, initialization), loaded);
+                networks.push((architecture, initialization, layers.clone()));
             }
-            layers_of.insert(architecture, layers);
         }
         let kinds: Vec<DetectorKind> = config.detectors.clone();
         let specs: Vec<DetectorSpec> = study_grid()
             .into_iter()
+            .chain(further_grid())
             .filter(|s| kinds.contains(&s.kind()))
             .collect();
 
         let names = |list: Vec<String>| Value::from(list);
         let identity = json!({
             "objects": fingerprints,
-            "architectures": names(config.architectures.iter().map(ToString::to_string).collect()),
-            "initializations": names(config.initializations.iter().map(ToString::to_string).collect()),
-            "layers": config.layers,
+            "networks": networks
+                .iter()
+                .map(|(architecture, initialization, layers)| {
+                    json!([architecture.to_string(), initialization.to_string(), layers])
+                })
+                .collect::<Vec<_>>(),
             "augmented": config.augmented.values(),
             "detectors": names(kinds.iter().map(|k| k.name().to_owned()).collect()),
             "resize": config.resize.to_string(),
@@ -146,23 +159,15 @@ impl Plan {
             tasks: vec![],
             feature_sets: vec![],
             experiments: vec![],
+            left_out,
             resize: config.resize,
             weights,
         };
         for object in 0..plan.objects.len() {
-            for &architecture in &config.architectures {
-                for &initialization in &config.initializations {
-                    let layers = &layers_of[&architecture];
-                    let fingerprint = &fingerprints[&plan.objects[object].name];
-                    plan.add_task(
-                        config,
-                        object,
-                        fingerprint,
-                        (architecture, initialization),
-                        layers,
-                        &specs,
-                    )?;
-                }
+            let fingerprint = &fingerprints[&plan.objects[object].name];
+            for (architecture, initialization, layers) in &networks {
+                let network = (*architecture, *initialization);
+                plan.add_task(config, object, fingerprint, network, layers, &specs)?;
             }
         }
         if plan.experiments.is_empty() {
@@ -182,7 +187,7 @@ impl Plan {
     ) -> Result<(), Error> {
         let (architecture, initialization) = network;
         let originals = self.objects[object].train.len();
-        let input = architecture.input();
+        let input = architecture.input(initialization);
         let first_set = self.feature_sets.len();
         for layer in layers {
             let weights_digest = self.weights[&network].digest(architecture, layer)?;
@@ -273,10 +278,13 @@ fn experiment(
     let setting = spec.hyperparameter_json();
     // A forest's trees are shared by all sizes, so its seed must not depend on the size.
     let (seed, dimensions, random) = match spec {
-        DetectorSpec::IsolationForest { .. } => (derive_seed(set_key, model, seed), dimensions, true),
-        DetectorSpec::EllipticEnvelope { components } => (
+        DetectorSpec::IsolationForest(_) => (derive_seed(set_key, model, seed), dimensions, true),
+        DetectorSpec::EllipticEnvelope { components, .. } => (
             derive_seed(set_key, &format!("{model} {setting}"), seed),
-            (*components).min(dimensions).min(train_samples),
+            components
+                .unwrap_or(dimensions)
+                .min(dimensions)
+                .min(train_samples),
             true,
         ),
         _ => (0, dimensions, false),
@@ -297,34 +305,83 @@ fn experiment(
     }
 }
 
-fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
-    let known = architecture.layers();
-    let Some(wanted) = wanted else {
-        return Ok(known.iter().map(|s| (*s).to_owned()).collect());
-    };
-    for layer in wanted {
-        if !known.contains(&layer.as_str()) {
-            return Err(Error::Config(format!(
-                "{architecture} has no layer `{layer}`: choose from {}",
-                known.join(", ")
-            )));
+/// Whether some network has each of the wanted layers.
+fn known_layers(architectures: &[Architecture], wanted: Option<&[String]>) -> Result<(), Error> {
+    for layer in wanted.unwrap_or_default() {
+        if !architectures.iter().any(|a| a.layer(layer).is_ok()) {
+            let known: Vec<String> = architectures
+                .iter()
+                .map(|a| format!("{a} has {}", a.layers().join(", ")))
+                .collect();
+            return Err(Error::Config(format!("no layer `{layer}`: {}", known.join("; "))));
         }
     }
-    // In the network's order, whatever order they were named in.
-    Ok(known
-        .iter()
-        .filter(|k| wanted.iter().any(|w| w == *k))
-        .map(|s| (*s).to_owned())
-        .collect())
+    Ok(())
+}
+
+/// The layers of `architecture` among `wanted`, by their canonical names and in the network's order,
+/// whatever order they were named in.
+fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
+    let names = |layers: &[&str]| layers.iter().map(|s| (*s).to_owned()).collect();
+    let Some(wanted) = wanted else {
+        return Ok(names(architecture.study_layers()));
+    };
+    let wanted: Vec<&str> = wanted.iter().filter_map(|w| architecture.layer(w).ok()).collect();
+    let mut layers = architecture.layers().to_vec();
+    layers.retain(|layer| wanted.contains(layer));
+    if layers.is_empty() {
+        return Err(Error::Config(format!(
+            "none of the named layers is one of {architecture}, which has {}",
+            architecture.layers().join(", ")
+        )));
+    }
+    Ok(names(&layers))
+}
+
+/// The initialisations of `architecture` that are asked for and can be had.
+fn initializations(
+    config: &GridConfig,
+    architecture: Architecture,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<Initialization>, Error> {
+    let Some(wanted) = &config.initializations else {
+        return Ok(architecture.study_initializations().to_vec());
+    };
+    let names: Vec<&str> = architecture.initializations().iter().map(|i| i.name()).collect();
+    let known = names.join(", ");
+    let mut found = vec![];
+    for &initialization in wanted {
+        let own = |folder: &PathBuf| Weights::find(folder, architecture, initialization).is_ok();
+        if architecture.initializations().contains(&initialization)
+            || config.weights.as_ref().is_some_and(own)
+        {
+            found.push(initialization);
+        } else {
+            left_out.push(format!(
+                "{architecture} has no published {initialization} weights, so that it is computed without; \
+                 it has {known}"
+            ));
+        }
+    }
+    if found.is_empty() {
+        let wanted: Vec<&str> = wanted.iter().map(|i| i.name()).collect();
+        return Err(Error::Config(format!(
+            "{architecture} has none of {}: choose from {known}",
+            wanted.join(", ")
+        )));
+    }
+    Ok(found)
 }
 
 fn load_weights(
     config: &GridConfig,
     architecture: Architecture,
     initialization: Initialization,
+    layers: &[String],
 ) -> Result<Weights, Error> {
+    let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
     if initialization == Initialization::Random {
-        return Ok(Weights::random(architecture, config.seed));
+        return Ok(Weights::random_for(architecture, config.seed, &layers)?);
     }
     let Some(folder) = &config.weights else {
         return Err(Error::NoWeightsFolder {
@@ -332,9 +389,6 @@ fn load_weights(
             initialization: initialization.to_string(),
         });
     };
-    Ok(Weights::load(&Weights::find(
-        folder,
-        architecture,
-        initialization,
-    )?)?)
+    let file = Weights::find(folder, architecture, initialization)?;
+    Ok(Weights::load_for(&file, architecture, &layers)?)
 }

@@ -33,6 +33,7 @@ impl Bench {
         command
             .args(args)
             .current_dir(self.dir.path())
+            .env("XDG_DATA_HOME", self.path("xdg"))
             .env_remove("BLEMISH_WEIGHTS");
         command
     }

@@ -138,7 +138,7 @@ fn weights_missing_cut_off_or_incomplete() {
     };
     says(
         &bench.fails(1, &with(None)),
-        &["--weights FOLDER", "resnet18-imagenet1k_v1"],
+        &["--weights FOLDER", "blemish weights fetch resnet18-imagenet1k_v1"],
     );
     says(&bench.fails(1, &with(Some("nowhere"))), &["nowhere"]);
     fs::create_dir(bench.path("w")).unwrap();

@@ -13,3 +13,4 @@ mod hostile;
 mod real;
 mod resume;
 mod text;
+mod weights;

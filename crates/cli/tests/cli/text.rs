@@ -13,10 +13,17 @@ fn help_texts() {
         vec!["compare"],
         vec!["demo"],
         vec!["synth"],
+        vec!["weights"],
+        vec!["weights", "list"],
+        vec!["weights", "import"],
+        vec!["weights", "fetch"],
     ] {
         let mut args = command.clone();
         args.push("--help");
-        let name = format!("help_{}", command.first().unwrap_or(&"blemish"));
+        let name = match command[..] {
+            [] => "help_blemish".to_owned(),
+            _ => format!("help_{}", command.join("_")),
+        };
         insta::assert_snapshot!(name, bench.ok(&args));
     }
 }

@@ -10,9 +10,9 @@ use super::pack::{CHUNK, DealtCentre, Moments, Spread, pack_strip};
 use super::{Element, RowSums, exact_sq_distance};
 
 /// Rows of a tile: a fixed number, so that what a tile computes depends on its rows alone.
-const TILE: usize = 128;
+pub(super) const TILE: usize = 128;
 /// Columns that are centred and multiplied at a time, in f64.
-const PANEL: usize = 1024;
+pub(super) const PANEL: usize = 1024;
 /// Chunks that are packed and multiplied at a time, in f32.
 const PANEL_CHUNKS: usize = 2;
 /// Columns that the f32 kernels take at a time: a strip of them fits the first-level cache.
@@ -193,7 +193,7 @@ pub(super) fn wide_tiles<T: Element>(
 }
 
 /// Writes `row - centre` to `out`.
-fn centre_part_of_row<T: Element>(row: ArrayView1<'_, T>, centre: &[f64], out: &mut [f64]) {
+pub(super) fn centre_part_of_row<T: Element>(row: ArrayView1<'_, T>, centre: &[f64], out: &mut [f64]) {
     // A row that lies in one piece, as nearly all do, goes several entries at a time.
     if let Some(row) = row.as_slice() {
         for ((out, x), c) in out.iter_mut().zip(row).zip(centre) {

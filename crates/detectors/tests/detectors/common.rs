@@ -38,8 +38,9 @@ pub(crate) struct Svm {
     pub(crate) error: bool,
     #[serde(default)]
     pub(crate) decision: Vec<f64>,
+    /// A hash of the indices.
     #[serde(default)]
-    pub(crate) support: Vec<usize>,
+    pub(crate) support: String,
     #[serde(default)]
     pub(crate) iterations: u64,
     #[serde(default)]
@@ -97,7 +98,7 @@ pub(crate) fn bell(seed: u64, n: usize, d: usize) -> Array2<f64> {
     Array2::from_shape_fn((n, d), entry)
 }
 
-fn rows(kind: &str, seed: u64, n: usize, d: usize) -> Array2<f64> {
+pub(crate) fn rows(kind: &str, seed: u64, n: usize, d: usize) -> Array2<f64> {
     let mut x = bell(seed, n, d);
     match kind {
         "rectified" => x.mapv_inplace(|v| (v + 0.25).max(0.0)),
@@ -114,17 +115,22 @@ fn rows(kind: &str, seed: u64, n: usize, d: usize) -> Array2<f64> {
     x
 }
 
+/// Rows of which later ones lie farther out; the last one is the first training row.
+pub(crate) fn queries(kind: &str, seed: u64, d: usize) -> Array2<f64> {
+    let mut x = rows(kind, seed + 8, QUERIES - 1, d);
+    for (i, mut row) in x.outer_iter_mut().enumerate() {
+        row *= 1.0 + 0.25 * i as f64;
+    }
+    concatenate![Axis(0), x, rows(kind, seed, 1, d)]
+}
+
 impl Case {
     pub(crate) fn train(&self) -> Array2<f64> {
         rows(&self.kind, self.seed, self.n, self.d) * self.scale
     }
 
     pub(crate) fn query(&self) -> Array2<f64> {
-        let mut x = rows(&self.kind, self.seed + 8, QUERIES - 1, self.d);
-        for (i, mut row) in x.outer_iter_mut().enumerate() {
-            row *= 1.0 + 0.25 * i as f64;
-        }
-        concatenate![Axis(0), x, rows(&self.kind, self.seed, 1, self.d)] * self.scale
+        queries(&self.kind, self.seed, self.d) * self.scale
     }
 
     pub(crate) fn products(&self) -> InnerProducts {
@@ -167,4 +173,12 @@ pub(crate) fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send
         .build()
         .unwrap()
         .install(f)
+}
+
+/// FNV-1a over 32-bit indices, as in golden/inputs.py.
+pub(crate) fn hash_indices(indices: &[usize]) -> String {
+    let hash = indices.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, i| {
+        (h ^ *i as u64).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }

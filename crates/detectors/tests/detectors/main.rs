@@ -4,7 +4,9 @@
 mod common;
 mod density;
 mod grid;
+mod leave_one_out;
 mod lof;
+mod mahalanobis;
 mod metrics;
 mod products;
 mod svm;

@@ -1,6 +1,6 @@
 """Golden values of preprocessing and decoding, from torch and torchvision.
 
-    pip install torch==2.7.1 torchvision==0.22.1 numpy==1.26.4 pillow==13.0.0
+    pip install torch==2.7.1 torchvision==0.22.1 numpy==2.2.6 pillow==13.0.0
     BLEMISH_TEST_DATA=/path/to/data python preprocess.py
 
 Writes preprocess.json beside this file. The synthetic images follow from the integer formulas below, which
@@ -10,6 +10,7 @@ of them are stored.
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch.nn.functional as nn
 from PIL import Image
 from torchvision.io import ImageReadMode, read_image
 from torchvision.transforms import functional as F
+from torchvision.transforms._presets import ImageClassification
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SAMPLES = 300
@@ -38,6 +40,11 @@ def noise(width, height):
     h = (h * np.uint64(2246822519)) & np.uint64(0xFFFFFFFF)
     h ^= h >> np.uint64(13)
     return (h & np.uint64(255)).astype(np.uint8).reshape(height, width, 3)
+
+
+def grey(width, height):
+    """What a grey image is once read as RGB: three equal channels."""
+    return np.repeat(noise(width, height)[:, :, :1], 3, axis=2)
 
 
 def sizes(width, height, resize):
@@ -76,6 +83,9 @@ def case(name, hwc, resize, crop):
     assert torch.equal(p, paper(strided, resize, crop)), name
     at = positions(3 * crop * crop, hwc.shape[0] * 31 + hwc.shape[1])
     normal = F.normalize(a, MEAN, STD)
+    # torchvision's own preset, which its weights carry, is the same.
+    preset = ImageClassification(crop_size=crop, resize_size=resize, mean=MEAN, std=STD, antialias=True)
+    assert torch.equal(normal, preset(plain.float() / 255)), name
     paper_normal = F.normalize(p.float() / 255, MEAN, STD)
     flat = p.flatten().to(torch.int64)
     weights = torch.arange(flat.numel()) % 65521
@@ -108,6 +118,16 @@ def main():
     cases.append(case("noise", noise(300, 90), 41, 64))  # padded on one axis, cropped on the other
     for crop in (225, 226, 227, 223):  # rounding of the crop's offset
         cases.append(case("noise", noise(400, 300), 256, crop))
+    for width, height in ((301, 1000), (1000, 301), (232, 232), (233, 700)):  # the newer weights' size
+        cases.append(case("noise", noise(width, height), 232, 224))
+    for width, height in ((300, 300), (200, 640), (640, 200)):
+        for resize in (256, 232):
+            cases.append(case("grey", grey(width, height), resize, 224))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grey.png"
+        Image.fromarray(grey(30, 20)[:, :, 0], mode="L").save(path)
+        read = read_image(str(path), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+        assert np.array_equal(read, grey(30, 20))
     root, files = Path(os.environ["BLEMISH_TEST_DATA"]), []
     for relative in ("mvtec_ad/bottle/train/good/000.png", "mvtec_ad/bottle/test/broken_large/003.png"):
         pil = np.asarray(Image.open(root / relative).convert("RGB"))

@@ -1,0 +1,259 @@
+//! The first convolution of a residual network, with ReLU and the pooling after it.
+
+use rayon::prelude::*;
+
+use crate::description::{TapShape, Window};
+use crate::product::{Activation, Left, Linear};
+use crate::profile::{Context, Part};
+use crate::simd::Available;
+
+/// A convolution of few channels, ReLU, and the greatest of each window of its output.
+///
+/// Rows of the convolution are computed as the pooling needs them and kept for as long: the output of
+/// the convolution, the largest activation of all, is never in memory as a whole.
+#[derive(Debug)]
+pub(crate) struct Stem {
+    window: Window,
+    pool: Window,
+    input_channels: usize,
+    linear: Linear,
+}
+
+impl Stem {
+    /// `weight` in PyTorch's order: output channel, input channel, kernel y, kernel x.
+    pub(crate) fn new(
+        set: Available,
+        window: Window,
+        pool: Window,
+        input_channels: usize,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Self {
+        let kernel = window.kernel;
+        let linear = Linear::new(set, kernel * kernel * input_channels, bias, |k, output| {
+            let (position, input) = (k / input_channels, k % input_channels);
+            weight[(output * input_channels + input) * kernel * kernel + position]
+        });
+        Stem {
+            window,
+            pool,
+            input_channels,
+            linear,
+        }
+    }
+
+    /// The shape of the output for images of `height` x `width`.
+    pub(crate) fn output_shape(&self, height: usize, width: usize) -> TapShape {
+        let side = |side| self.pool.positions(self.window.positions(side));
+        TapShape {
+            height: side(height),
+            width: side(width),
+            channels: self.linear.columns,
+        }
+    }
+
+    /// One image (channels, height, width) to `output` (NHWC). Values that are not finite become NaN.
+    pub(crate) fn run(
+        &self,
+        context: Context<'_>,
+        image: &[f32],
+        [height, width]: [usize; 2],
+        output: &mut [f32],
+    ) {
+        let (channels, padding) = (self.input_channels, self.window.padding);
+        let row_len = (width + 2 * padding) * channels;
+        let mut padded = context.pool.take((height + 2 * padding) * row_len);
+        context.timed(Part::Stem, 0, || {
+            padded.fill(0.0);
+            let rows = padded.chunks_exact_mut(row_len).skip(padding).take(height);
+            for (y, row) in rows.enumerate() {
+                let pixels = row[padding * channels..].chunks_exact_mut(channels).take(width);
+                for (x, pixel) in pixels.enumerate() {
+                    for (c, value) in pixel.iter_mut().enumerate() {
+                        *value = image[(c * height + y) * width + x];
+                    }
+                }
+            }
+        });
+        let shape = self.output_shape(height, width);
+        let row_out = shape.width * shape.channels;
+        let rows = if context.threads > 1 {
+            shape.height.div_ceil(4 * context.threads)
+        } else {
+            shape.height
+        };
+        let part = |(i, out): (usize, &mut [f32])| {
+            self.rows(context, &padded, [height, width], i * rows, out);
+        };
+        if context.threads > 1 {
+            output.par_chunks_mut(rows * row_out).enumerate().for_each(part);
+        } else {
+            part((0, output));
+        }
+    }
+
+    /// The output's rows from `first`.
+    fn rows(
+        &self,
+        context: Context<'_>,
+        padded: &[f32],
+        [height, width]: [usize; 2],
+        first: usize,
+        out: &mut [f32],
+    ) {
+        let (stride, kernel) = (self.window.stride, self.window.kernel);
+        let channels = self.linear.columns;
+        let row_len = (width + 2 * self.window.padding) * self.input_channels;
+        let (conv_height, conv_width) = (self.window.positions(height), self.window.positions(width));
+        let pooled = self.pool.positions(conv_width) * channels;
+        let conv_len = conv_width * channels;
+        // The convolution's row y is kept at y modulo the pooling's height.
+        let mut kept = context.pool.take(self.pool.kernel * conv_len);
+        let mut next = (first * self.pool.stride).saturating_sub(self.pool.padding);
+        let alone = Context {
+            threads: 1,
+            counters: None,
+            ..context
+        };
+        for (i, out) in out.chunks_exact_mut(pooled).enumerate() {
+            let span = span(first + i, self.pool, conv_height);
+            while next < span.end {
+                let from = &padded[next * stride * row_len..];
+                let left = Left {
+                    values: from,
+                    rows: conv_width,
+                    stride: stride * self.input_channels,
+                    depth: kernel * self.input_channels,
+                    taps: kernel,
+                    tap_stride: row_len,
+                };
+                let to = &mut kept[next % self.pool.kernel * conv_len..][..conv_len];
+                context.timed(Part::Stem, 2 * conv_width * self.linear.depth * channels, || {
+                    self.linear.run(alone, left, to, channels, None, Activation::Relu);
+                });
+                next += 1;
+            }
+            context.timed(Part::Stem, 0, || {
+                for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+                    // Of numbers that are not negative the greatest is at least 0.
+                    out.fill(0.0);
+                    for y in span.clone() {
+                        let row = &kept[y % self.pool.kernel * conv_len..][..conv_len];
+                        for x in self::span(x, self.pool, conv_width) {
+                            greatest(out, &row[x * channels..(x + 1) * channels]);
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Element by element the greater, and NaN where either is not finite.
+#[inline]
+fn greatest(out: &mut [f32], values: &[f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        // 0 for a finite number, NaN for the others, which a comparison would lose.
+        let greater = if *value > *out { *value } else { *out };
+        *out = greater + *value * 0.0;
+    }
+}
+
+/// The rows, of `side`, under the window at `position`.
+fn span(position: usize, window: Window, side: usize) -> std::ops::Range<usize> {
+    let start = position * window.stride;
+    start.saturating_sub(window.padding)..(start + window.kernel).saturating_sub(window.padding).min(side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Pool;
+    use crate::reference::{self, values};
+    use crate::simd::available;
+    use proptest::prelude::*;
+
+    const WINDOW: Window = Window {
+        kernel: 7,
+        stride: 2,
+        padding: 3,
+    };
+    const POOL: Window = Window {
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+
+    fn run(
+        stem: &Stem,
+        set: Available,
+        threads: usize,
+        image: &[f32],
+        [height, width]: [usize; 2],
+    ) -> Vec<f32> {
+        let context = Context {
+            set,
+            pool: &Pool::default(),
+            threads,
+            counters: None,
+        };
+        let mut out = vec![f32::NAN; stem.output_shape(height, width).len()];
+        stem.run(context, image, [height, width], &mut out);
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn is_the_definition(height in 7_usize..60, width in 7_usize..60, outputs in 1_usize..40, salt: u32) {
+            let image = values(3 * height * width, salt);
+            let weight = values(3 * 49 * outputs, salt.wrapping_add(1));
+            let bias = values(outputs, salt.wrapping_add(2));
+            let mut nhwc = vec![0.0; image.len()];
+            for (i, value) in image.iter().enumerate() {
+                nhwc[i % (height * width) * 3 + i / (height * width)] = *value;
+            }
+            let shape = TapShape { height, width, channels: 3 };
+            let convolved = reference::convolution(&nhwc, shape, WINDOW, &weight, &bias, None, true);
+            let rows = WINDOW.positions(height);
+            let columns = WINDOW.positions(width);
+            for set in available() {
+                let stem = Stem::new(set, WINDOW, POOL, 3, &weight, &bias);
+                let found = run(&stem, set, 1, &image, [height, width]);
+                prop_assert!(found == run(&stem, set, 3, &image, [height, width]), "threads");
+                for (i, found) in found.iter().enumerate() {
+                    let (pixel, channel) = (i / outputs, i % outputs);
+                    let across = POOL.positions(columns);
+                    let (oy, ox) = (pixel / across, pixel % across);
+                    let (mut greatest, mut magnitude) = (0.0_f64, 0.0_f64);
+                    for y in 0..rows {
+                        for x in 0..columns {
+                            if (y + 1).abs_diff(oy * 2 + 1) <= 1 && (x + 1).abs_diff(ox * 2 + 1) <= 1 {
+                                let (value, size) = convolved[(y * columns + x) * outputs + channel];
+                                greatest = greatest.max(value);
+                                magnitude = magnitude.max(size);
+                            }
+                        }
+                    }
+                    let error = (f64::from(*found) - greatest).abs();
+                    prop_assert!(error <= reference::roundings(147) * magnitude, "{set:?}: {error:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_becomes_nan() {
+        for set in available() {
+            let stem = Stem::new(set, WINDOW, POOL, 1, &[1.0; 49], &[0.0]);
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut image = vec![1.0; 32 * 32];
+                image[5 * 32 + 5] = bad;
+                let found = run(&stem, set, 1, &image, [32, 32]);
+                assert!(found[8 + 1].is_nan());
+                assert!(found[63].is_finite());
+            }
+        }
+    }
+}
