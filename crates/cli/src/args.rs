@@ -142,8 +142,8 @@ pub(crate) struct GridArgs {
     /// Training sets: with the five other views of each image (true), without (false), or both
     #[arg(long, default_value = "both")]
     pub(crate) augmented: Augmentation,
-    /// Detectors [default: all five: OneClassSVM, IsolationForest, KernelDensity,
-    /// LocalOutlierFactor, EllipticEnvelope]
+    /// Detectors, of the study's OneClassSVM, IsolationForest, KernelDensity, LocalOutlierFactor,
+    /// EllipticEnvelope [default: these five] and further ones: KNearestNeighbors, Mahalanobis
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) detectors: Option<Vec<DetectorKind>>,
     /// Folder with weights files, such as resnet18-imagenet1k_v1.safetensors or resnet18-f37072fd.pth

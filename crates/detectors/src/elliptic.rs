@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
 use crate::DetectorError;
+use crate::threshold::{by_contamination, check_contamination};
 use mcd::{Candidate, fast_mcd};
 use scatter::{Estimate, Rows};
 
@@ -23,8 +24,8 @@ const REWEIGHTING_TAIL: f64 = 0.025;
 /// Among the sets of h rows, that of the smallest covariance determinant is sought from many random starts; rows
 /// near enough to it give the final location and covariance.
 ///
-/// Every random start depends on the seed and its own number only, so that results do not depend on the number of
-/// threads. With about as many columns as rows, or more, covariances are singular; see [`EllipticWarnings`] for what
+/// Every random start depends on the seed and its own number only, and draws rows from an order of their own, so that
+/// results depend neither on the number of threads nor on the order of the rows. With about as many columns as rows, or more, covariances are singular; see [`EllipticWarnings`] for what
 /// happens then.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EllipticEnvelope {
@@ -67,6 +68,24 @@ pub struct EllipticWarnings {
     pub singular_covariance: bool,
 }
 
+impl EllipticWarnings {
+    /// What was not as it should be, in words; `None` if all was.
+    pub fn in_words(&self) -> Option<String> {
+        let mut parts = vec![];
+        if self.singular_candidates > 0 {
+            let (n, of) = (self.singular_candidates, self.candidates);
+            parts.push(format!("{n} of {of} candidate subsets are singular"));
+        }
+        if self.singular_support {
+            parts.push("the chosen subset is singular".into());
+        }
+        if self.singular_covariance {
+            parts.push("the covariance is singular: pseudo-inverse used".into());
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
 impl EllipticEnvelope {
     /// Fits `rows`, n x p, n at least 2.
     ///
@@ -75,13 +94,7 @@ impl EllipticEnvelope {
     /// no variance at all, or values are so large that their covariance overflows.
     pub fn fit(&self, rows: ArrayView2<'_, f64>, seed: u64) -> Result<EllipticEnvelopeModel, DetectorError> {
         let (n, p) = rows.dim();
-        if !(self.contamination > 0.0 && self.contamination <= 0.5) {
-            return Err(parameter(
-                "contamination",
-                self.contamination,
-                "above 0 and at most 0.5",
-            ));
-        }
+        check_contamination(self.contamination)?;
         if n == 0 || p == 0 {
             return Err(DetectorError::Empty {
                 what: "the training rows".into(),
@@ -98,7 +111,7 @@ impl EllipticEnvelope {
         }
         check_finite(rows, "the training rows")?;
         let h = self.support_len(n, p)?;
-        let data = Rows::new(rows);
+        let (data, order) = Rows::in_order(rows);
 
         let mut warnings = EllipticWarnings::default();
         let raw = if p == 1 {
@@ -122,20 +135,18 @@ impl EllipticEnvelope {
         let estimate = Estimate::of(&data, &support)?;
         let whitening = estimate.whitening(&data, &support)?;
         warnings.singular_covariance = estimate.is_singular();
-        let mut distances = whitening.squared_distances(&data, &estimate.location);
+        let distances = whitening.squared_distances(&data, &estimate.location);
         let rank = whitening.rank();
-        let train_distances = distances.clone();
-        distances.sort_unstable_by(f64::total_cmp);
-        let threshold = -percentile_descending(&distances, self.contamination);
+        let threshold = by_contamination(&distances, self.contamination)?;
         let covariance = estimate.symmetric_covariance();
         Ok(EllipticEnvelopeModel {
             location: estimate.location,
             covariance,
             whitening,
             rank,
-            support,
+            support: original_support(&support, &order),
             threshold,
-            train_distances,
+            train_distances: original_values(&distances, &order),
             warnings,
         })
     }
@@ -163,7 +174,7 @@ impl EllipticEnvelope {
 }
 
 /// A fitted envelope of p columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EllipticEnvelopeModel {
     location: Vec<f64>,
     covariance: Array2<f64>,
@@ -190,7 +201,7 @@ impl EllipticEnvelopeModel {
             });
         }
         check_finite(rows, "the rows to score")?;
-        let scores = self.whitening.squared_distances(&Rows::new(rows), &self.location);
+        let scores = self.whitening.independent_distances(rows, &self.location);
         if scores.iter().all(|s| s.is_finite()) {
             return Ok(scores);
         }
@@ -199,6 +210,14 @@ impl EllipticEnvelopeModel {
             what: "a distance",
             hint: "scale the rows down",
         })
+    }
+
+    /// Whether it can be of so many columns.
+    pub(crate) fn is_sound(&self, columns: usize) -> bool {
+        self.location.len() == columns
+            && self.covariance.dim() == (columns, columns)
+            && self.whitening.columns() == columns
+            && self.whitening.is_sound()
     }
 
     /// The robust location, p values.
@@ -249,6 +268,22 @@ impl EllipticEnvelopeModel {
     }
 }
 
+/// Names of rows, ascending, from their places in the order.
+fn original_support(places: &[usize], order: &[usize]) -> Vec<usize> {
+    let mut support: Vec<usize> = places.iter().map(|place| order[*place]).collect();
+    support.sort_unstable();
+    support
+}
+
+/// Values of rows by name, from those by place in the order.
+fn original_values(by_place: &[f64], order: &[usize]) -> Vec<f64> {
+    let mut values = vec![0.0; by_place.len()];
+    for (value, row) in by_place.iter().zip(order) {
+        values[*row] = *value;
+    }
+    values
+}
+
 /// Squared distances in one column, where the estimate is exact: the middle of the shortest intervals that hold
 /// h + 1 rows, and the variance of the h rows nearest to it.
 fn shortest_half(data: &Rows, h: usize) -> Result<Vec<f64>, DetectorError> {
@@ -288,20 +323,6 @@ fn median(sorted: &[f64]) -> f64 {
         sorted[n / 2]
     } else {
         0.5 * (sorted[n / 2 - 1] + sorted[n / 2])
-    }
-}
-
-/// numpy's linear percentile, at `fraction`, of the negatives of ascending values.
-fn percentile_descending(ascending: &[f64], fraction: f64) -> f64 {
-    let last = ascending.len() - 1;
-    let position = fraction * last as f64;
-    let below = (position.floor() as usize).min(last);
-    let (a, b) = (-ascending[last - below], -ascending[last - (below + 1).min(last)]);
-    let t = position - below as f64;
-    if t < 0.5 {
-        a + (b - a) * t
-    } else {
-        b - (b - a) * (1.0 - t)
     }
 }
 

@@ -80,6 +80,12 @@ pub enum DetectorError {
         /// Which one.
         what: &'static str,
     },
+    /// Bytes are not those of a model.
+    #[error("this is no model that can be used: {what}")]
+    ModelFile {
+        /// What is wrong.
+        what: String,
+    },
     /// The rows vary too little for the detector.
     #[error("{detector}: {what}; {hint}")]
     Degenerate {

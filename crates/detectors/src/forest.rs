@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::DetectorError;
+use crate::order::by_values;
 
 /// A column whose range in a node is not larger than this is constant there, as in scikit-learn.
 const CONSTANT: f32 = 1e-7;
@@ -25,7 +26,7 @@ const PANEL: usize = 4096;
 /// the node (range above 1e-7), down to single rows, equal rows, or depth ceil(log2(max_samples)). Rows that are
 /// isolated early are anomalous.
 ///
-/// A tree depends on the rows, the seed and its own index only, so that a forest of 10 is the first 10 trees of a
+/// A tree depends on the rows (not on their order), the seed and its own index only, so that a forest of 10 is the first 10 trees of a
 /// forest of 1000 with the same seed: see [`IsolationForestModel::score_sizes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationForest {
@@ -101,6 +102,7 @@ impl IsolationForest {
                 format!("group {i} of the training rows")
             })?);
         }
+        rows.sort_unstable_by(|a, b| by_values(a, b));
         let max_samples = self.max_samples.min(total);
         let grower = Grower {
             twins: twins(&rows),
@@ -124,7 +126,7 @@ impl IsolationForest {
 }
 
 /// A grown isolation forest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IsolationForestModel {
     trees: Vec<Tree>,
     columns: usize,
@@ -136,6 +138,22 @@ impl IsolationForestModel {
     /// Number of trees.
     pub fn n_estimators(&self) -> usize {
         self.trees.len()
+    }
+
+    /// Whether it can be of so many columns: every walk down a tree ends in a leaf.
+    pub(crate) fn is_sound(&self, columns: usize) -> bool {
+        let is_node = |(i, node): (usize, &Node), tree: &Tree| {
+            let child = node.child as usize;
+            if node.feature == LEAF {
+                child < tree.path_lengths.len()
+            } else {
+                (node.feature as usize) < columns && child > i && child + 1 < tree.nodes.len()
+            }
+        };
+        let is_tree = |tree: &Tree| {
+            !tree.nodes.is_empty() && tree.nodes.iter().enumerate().all(|node| is_node(node, tree))
+        };
+        self.columns == columns && !self.trees.is_empty() && self.trees.iter().all(is_tree)
     }
 
     /// Rows with a score above 0.5 are anomalous by the paper's convention (scikit-learn's offset -0.5).
@@ -282,7 +300,7 @@ fn twins(rows: &[&[f32]]) -> Vec<u32> {
 }
 
 /// A node: all that a step down the tree reads is in 12 consecutive bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Node {
     /// Column to compare, or `LEAF`.
     feature: u32,
@@ -292,7 +310,7 @@ struct Node {
     child: u32,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Tree {
     nodes: Vec<Node>,
     /// Depth + c(rows) of each leaf.

@@ -149,7 +149,7 @@ impl KernelDensity {
 }
 
 /// A kernel density estimate that is ready to score.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelDensityModel {
     parameters: KernelDensity,
     bandwidth: f64,
@@ -215,6 +215,11 @@ impl KernelDensityModel {
         }
         let sum: f64 = terms.iter().map(|t| (t - largest).exp()).sum();
         -(largest + sum.ln() + self.log_norm)
+    }
+
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        self.n == n
     }
 
     /// The bandwidth in use.

@@ -106,6 +106,11 @@ impl KNearestNeighborsModel {
             .collect()
     }
 
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        self.n == n && (1..n).contains(&self.k)
+    }
+
     /// The number of neighbours in use.
     pub fn n_neighbors(&self) -> usize {
         self.k

@@ -31,10 +31,14 @@ mod knn;
 mod lof;
 mod mahalanobis;
 mod metrics;
+mod model;
+mod order;
 mod pca;
 mod products;
+mod serial;
 mod spec;
 mod svm;
+mod threshold;
 
 pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
 pub use error::DetectorError;
@@ -47,7 +51,8 @@ pub use metrics::{
     F1Max, PrecisionRecallCurve, RocCurve, auroc, average_precision, count_non_finite, f1_max,
     precision_recall_curve, roc_curve,
 };
+pub use model::{FitOptions, Model};
 pub use pca::Pca;
 pub use products::{Element, InnerProducts, ProductsView};
-pub use spec::{DetectorKind, DetectorSpec, study_grid};
+pub use spec::{DetectorKind, DetectorSpec, further_grid, study_grid};
 pub use svm::{OneClassSvm, OneClassSvmModel, SvmKernel};

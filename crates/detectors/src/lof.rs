@@ -32,7 +32,7 @@ impl NeighborTable {
         let n = products.train_len();
         if n < 2 {
             return Err(DetectorError::TooFewRows {
-                detector: "LocalOutlierFactor",
+                detector: "a table of nearest neighbours",
                 needed: 2,
                 found: n,
             });
@@ -46,16 +46,24 @@ impl NeighborTable {
                 })
             })
             .collect();
-        let query = (0..products.query_len())
-            .into_par_iter()
-            .map(|q| nearest(k, 0..n, |j| products.query_sq_distance(q, j)))
-            .collect();
         Ok(NeighborTable {
             n,
             k_max: k,
             train,
-            query,
+            query: of_query(products, k),
         })
+    }
+
+    /// The same for query rows alone, to score: fitting and training scores need those of the training rows.
+    pub(crate) fn of_query(products: ProductsView<'_>, k_max: usize) -> NeighborTable {
+        let n = products.train_len();
+        let k = k_max.clamp(1, n);
+        NeighborTable {
+            n,
+            k_max: k,
+            train: vec![],
+            query: of_query(products, k),
+        }
     }
 
     /// Largest number of neighbours that the table serves; it serves more if those are all other training rows.
@@ -108,6 +116,14 @@ impl NeighborTable {
         }
         Ok(())
     }
+}
+
+/// The k nearest training rows of each query row.
+fn of_query(products: ProductsView<'_>, k: usize) -> Vec<Vec<Neighbor>> {
+    (0..products.query_len())
+        .into_par_iter()
+        .map(|q| nearest(k, 0..products.train_len(), |j| products.query_sq_distance(q, j)))
+        .collect()
 }
 
 /// The k nearest of `candidates`; equal distances by index.
@@ -166,7 +182,7 @@ fn reachability_density(near: &[Neighbor], k_distance: &[f64]) -> f64 {
 }
 
 /// A fitted local outlier factor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LocalOutlierFactorModel {
     k: usize,
     k_distance: Vec<f64>,
@@ -188,6 +204,16 @@ impl LocalOutlierFactorModel {
     /// As [`LocalOutlierFactorModel::score`].
     pub fn train_scores(&self, table: &NeighborTable) -> Result<Vec<f64>, DetectorError> {
         Ok(self.factors(table.train(self.density.len(), self.k)?))
+    }
+
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        self.k_distance.len() == n && self.density.len() == n && (1..n).contains(&self.k)
+    }
+
+    /// The number of neighbours in use.
+    pub fn n_neighbors(&self) -> usize {
+        self.k
     }
 
     fn factors(&self, rows: &[Vec<Neighbor>]) -> Vec<f64> {

@@ -248,7 +248,7 @@ impl<'a> Moments<'a> {
 }
 
 /// A fitted Mahalanobis distance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MahalanobisModel {
     parameters: Mahalanobis,
     n: usize,
@@ -341,6 +341,12 @@ impl MahalanobisModel {
             }
         }
         Ok(())
+    }
+
+    /// Whether it can be of n training rows of d columns.
+    pub(crate) fn is_sound(&self, n: usize, d: usize) -> bool {
+        (self.n, self.dimensions, self.eigenvalues.len()) == (n, d, n.min(d))
+            && self.components.is_sound(n, d)
     }
 
     /// The shrinkage in use, in [0, 1].

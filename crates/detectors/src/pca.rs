@@ -6,8 +6,12 @@ use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use ndarray::{Array2, ArrayView2};
+use serde::{Deserialize, Serialize};
 
 use crate::{DetectorError, ProductsView};
+
+/// Query rows whose scores are computed together.
+const SCORED: usize = 32;
 
 /// Principal components of n training rows of d columns, fitted on their inner products.
 ///
@@ -15,13 +19,14 @@ use crate::{DetectorError, ProductsView};
 /// (the "dual" of the d x d covariance), and are exact: no component is dropped, no random projection used.
 ///
 /// There are min(n, d) components. As the training mean is taken out, at most n - 1 of them vary; a component whose
-/// eigenvalue is at most n eps times the largest is *null*: it is kept, so that counts are as expected, but its
+/// eigenvalue is at most n eps times the largest, or no larger than what the rounding errors of products in f32 make
+/// (3 sqrt(n) times their standard error), is *null*: it is kept, so that counts are as expected, but its
 /// variance and all its scores, of training and query rows, are exactly 0. To divide by the square root of such an
 /// eigenvalue would blow rounding errors up to the size of real scores.
 ///
 /// Signs are fixed: the entry of largest magnitude of each eigenvector (the training row that scores highest in
 /// magnitude on that component) is positive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pca {
     /// Means of the rows of the n x n products.
     row_means: Vec<f64>,
@@ -29,6 +34,7 @@ pub struct Pca {
     /// Descending, min(n, d) of them; null ones are exactly 0.
     eigenvalues: Vec<f64>,
     /// n x min(n, d), in the order of the eigenvalues.
+    #[serde(with = "crate::serial")]
     eigenvectors: Mat<f64>,
     explained_variance: Vec<f64>,
 }
@@ -39,12 +45,16 @@ impl Pca {
     /// # Errors
     /// If there are no training rows, a product is not finite, or the eigendecomposition does not converge.
     pub fn fit(products: ProductsView<'_>) -> Result<Pca, DetectorError> {
-        Pca::from_products(products.train(), products.dimensions())
+        Pca::from_products(products.train(), products.dimensions(), products.noise())
     }
 
     /// Fits all components of rows of `dimensions` columns whose n x n inner products, about whatever centre, are
-    /// `train`.
-    fn from_products(train: ArrayView2<'_, f64>, dimensions: usize) -> Result<Pca, DetectorError> {
+    /// `train`, each with a standard error of `noise`.
+    fn from_products(
+        train: ArrayView2<'_, f64>,
+        dimensions: usize,
+        noise: f64,
+    ) -> Result<Pca, DetectorError> {
         let n = train.nrows();
         if n == 0 || dimensions == 0 {
             let what = "the training rows".to_owned();
@@ -64,7 +74,8 @@ impl Pca {
 
         let components = n.min(dimensions);
         let largest = ascending.last().copied().unwrap_or(0.0).max(0.0);
-        let null = n as f64 * f64::EPSILON * largest;
+        // Errors of the products make eigenvalues of up to twice the root of n times their size.
+        let null = (n as f64 * f64::EPSILON * largest).max(3.0 * (n as f64).sqrt() * noise);
         let eigenvalues: Vec<f64> = ascending
             .iter()
             .rev()
@@ -127,29 +138,51 @@ impl Pca {
         let k = k.min(self.max_components());
         let m = cross.nrows();
         let means: Vec<f64> = cross.outer_iter().map(|r| r.sum() / n as f64).collect();
-        let centred = Mat::from_fn(m, n, |i, j| {
-            cross[[i, j]] - means[i] - self.row_means[j] + self.grand_mean
-        });
-        let mut scores = Mat::<f64>::zeros(m, k);
         let vectors = self.eigenvectors.subcols(0, k);
-        matmul(
-            scores.as_mut(),
-            Accum::Replace,
-            centred.as_ref(),
-            vectors,
-            1.0,
-            Par::Seq,
-        );
-        Ok(Array2::from_shape_fn((m, k), |(i, c)| {
-            match self.eigenvalues[c] {
-                0.0 => 0.0,
-                eigenvalue => scores[(i, c)] / eigenvalue.sqrt(),
+        let mut scores = Array2::zeros((m, k));
+        let mut product = Mat::<f64>::zeros(SCORED, k);
+        // Always as many rows at a time: a product of another shape may round differently, and the scores of a row
+        // must not depend on the others.
+        for from in (0..m).step_by(SCORED) {
+            let rows = SCORED.min(m - from);
+            let centred = Mat::from_fn(SCORED, n, |i, j| {
+                if i < rows {
+                    cross[[from + i, j]] - means[from + i] - self.row_means[j] + self.grand_mean
+                } else {
+                    0.0
+                }
+            });
+            matmul(
+                product.as_mut(),
+                Accum::Replace,
+                centred.as_ref(),
+                vectors,
+                1.0,
+                Par::Seq,
+            );
+            for (c, eigenvalue) in self.eigenvalues[..k].iter().enumerate() {
+                // Null components score exactly 0.
+                if *eigenvalue > 0.0 {
+                    for i in 0..rows {
+                        scores[[from + i, c]] = product[(i, c)] / eigenvalue.sqrt();
+                    }
+                }
             }
-        }))
+        }
+        Ok(scores)
     }
 }
 
 impl Pca {
+    /// Whether it can be of n rows of d columns.
+    pub(crate) fn is_sound(&self, n: usize, d: usize) -> bool {
+        let components = n.min(d);
+        self.row_means.len() == n
+            && self.eigenvalues.len() == components
+            && self.explained_variance.len() == components
+            && (self.eigenvectors.nrows(), self.eigenvectors.ncols()) == (n, components)
+    }
+
     /// Squared norms of the query rows about the training mean.
     pub(crate) fn query_squares(&self, products: ProductsView<'_>) -> Vec<f64> {
         let n = self.row_means.len() as f64;

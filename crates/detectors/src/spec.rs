@@ -1,8 +1,12 @@
 //! One setting of one detector, as data: what a grid consists of.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::{Bandwidth, DensityKernel, KernelDensity, LocalOutlierFactor, OneClassSvm, SvmKernel};
+use crate::{
+    Aggregate, Bandwidth, DensityKernel, EllipticEnvelope, IsolationForest, KNearestNeighbors, KernelDensity,
+    LocalOutlierFactor, Mahalanobis, OneClassSvm, Shrinkage, SvmKernel,
+};
 
 /// A detector with its setting.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -10,19 +14,68 @@ pub enum DetectorSpec {
     /// One-class SVM.
     OneClassSvm(OneClassSvm),
     /// Isolation forest.
-    IsolationForest {
-        /// Number of trees.
-        n_estimators: usize,
-    },
+    IsolationForest(IsolationForest),
     /// Kernel density.
     KernelDensity(KernelDensity),
     /// Local outlier factor.
     LocalOutlierFactor(LocalOutlierFactor),
-    /// Elliptic envelope on principal components.
+    /// Elliptic envelope.
     EllipticEnvelope {
-        /// Number of components; more than there are means all.
-        components: usize,
+        /// The envelope.
+        envelope: EllipticEnvelope,
+        /// Number of principal components that it is fitted on (more than there are means all); `None` fits it on
+        /// the rows themselves.
+        components: Option<usize>,
     },
+    /// Distance to the nearest rows.
+    KNearestNeighbors(KNearestNeighbors),
+    /// Mahalanobis distance.
+    Mahalanobis(Mahalanobis),
+}
+
+impl From<OneClassSvm> for DetectorSpec {
+    fn from(svm: OneClassSvm) -> DetectorSpec {
+        DetectorSpec::OneClassSvm(svm)
+    }
+}
+
+impl From<IsolationForest> for DetectorSpec {
+    fn from(forest: IsolationForest) -> DetectorSpec {
+        DetectorSpec::IsolationForest(forest)
+    }
+}
+
+impl From<KernelDensity> for DetectorSpec {
+    fn from(density: KernelDensity) -> DetectorSpec {
+        DetectorSpec::KernelDensity(density)
+    }
+}
+
+impl From<LocalOutlierFactor> for DetectorSpec {
+    fn from(lof: LocalOutlierFactor) -> DetectorSpec {
+        DetectorSpec::LocalOutlierFactor(lof)
+    }
+}
+
+impl From<EllipticEnvelope> for DetectorSpec {
+    fn from(envelope: EllipticEnvelope) -> DetectorSpec {
+        DetectorSpec::EllipticEnvelope {
+            envelope,
+            components: None,
+        }
+    }
+}
+
+impl From<KNearestNeighbors> for DetectorSpec {
+    fn from(knn: KNearestNeighbors) -> DetectorSpec {
+        DetectorSpec::KNearestNeighbors(knn)
+    }
+}
+
+impl From<Mahalanobis> for DetectorSpec {
+    fn from(mahalanobis: Mahalanobis) -> DetectorSpec {
+        DetectorSpec::Mahalanobis(mahalanobis)
+    }
 }
 
 /// A detector without a setting.
@@ -38,11 +91,26 @@ pub enum DetectorKind {
     LocalOutlierFactor,
     /// Elliptic envelope.
     EllipticEnvelope,
+    /// Distance to the nearest rows.
+    KNearestNeighbors,
+    /// Mahalanobis distance.
+    Mahalanobis,
 }
 
 impl DetectorKind {
     /// Every detector.
-    pub const ALL: [DetectorKind; 5] = [
+    pub const ALL: [DetectorKind; 7] = [
+        DetectorKind::OneClassSvm,
+        DetectorKind::IsolationForest,
+        DetectorKind::KernelDensity,
+        DetectorKind::LocalOutlierFactor,
+        DetectorKind::EllipticEnvelope,
+        DetectorKind::KNearestNeighbors,
+        DetectorKind::Mahalanobis,
+    ];
+
+    /// The five of the study, those of [`study_grid`].
+    pub const STUDY: [DetectorKind; 5] = [
         DetectorKind::OneClassSvm,
         DetectorKind::IsolationForest,
         DetectorKind::KernelDensity,
@@ -50,7 +118,7 @@ impl DetectorKind {
         DetectorKind::EllipticEnvelope,
     ];
 
-    /// The name in scikit-learn.
+    /// The name; in scikit-learn, for the five that it has.
     pub fn name(self) -> &'static str {
         match self {
             DetectorKind::OneClassSvm => "OneClassSVM",
@@ -58,6 +126,8 @@ impl DetectorKind {
             DetectorKind::KernelDensity => "KernelDensity",
             DetectorKind::LocalOutlierFactor => "LocalOutlierFactor",
             DetectorKind::EllipticEnvelope => "EllipticEnvelope",
+            DetectorKind::KNearestNeighbors => "KNearestNeighbors",
+            DetectorKind::Mahalanobis => "Mahalanobis",
         }
     }
 }
@@ -88,47 +158,88 @@ impl DetectorSpec {
     pub fn kind(&self) -> DetectorKind {
         match self {
             DetectorSpec::OneClassSvm(_) => DetectorKind::OneClassSvm,
-            DetectorSpec::IsolationForest { .. } => DetectorKind::IsolationForest,
+            DetectorSpec::IsolationForest(_) => DetectorKind::IsolationForest,
             DetectorSpec::KernelDensity(_) => DetectorKind::KernelDensity,
             DetectorSpec::LocalOutlierFactor(_) => DetectorKind::LocalOutlierFactor,
             DetectorSpec::EllipticEnvelope { .. } => DetectorKind::EllipticEnvelope,
+            DetectorSpec::KNearestNeighbors(_) => DetectorKind::KNearestNeighbors,
+            DetectorSpec::Mahalanobis(_) => DetectorKind::Mahalanobis,
         }
     }
 
-    /// The detector's name in scikit-learn.
+    /// The detector's name.
     pub fn model_name(&self) -> &'static str {
         self.kind().name()
     }
 
-    /// The setting as JSON with sorted keys, spelled as the study's published table spells it.
+    /// The setting as JSON with sorted keys, spelled as the study's published table spells it. Parameters that the
+    /// study did not vary are there where they are not the study's; those that change no score are not.
     pub fn hyperparameter_json(&self) -> String {
+        let mut setting = vec![];
         match self {
-            DetectorSpec::OneClassSvm(svm) => match svm.kernel {
-                SvmKernel::Linear => r#"{"kernel": "linear"}"#.into(),
-                SvmKernel::Rbf => r#"{"kernel": "rbf"}"#.into(),
-                SvmKernel::Sigmoid => r#"{"kernel": "sigmoid"}"#.into(),
-                SvmKernel::Poly { degree } => format!(r#"{{"degree": {degree}, "kernel": "poly"}}"#),
-            },
-            DetectorSpec::IsolationForest { n_estimators } => {
-                format!(r#"{{"n_estimators": {n_estimators}}}"#)
+            DetectorSpec::OneClassSvm(svm) => {
+                setting.push(("kernel", json!(svm.kernel.name())));
+                if let SvmKernel::Poly { degree } = svm.kernel {
+                    setting.push(("degree", json!(degree)));
+                }
+                let study = OneClassSvm::new(svm.kernel);
+                let limit = |svm: &OneClassSvm| svm.max_iter.map_or(json!(-1), |limit| json!(limit));
+                differing(&mut setting, "max_iter", limit(svm), limit(&study));
+                differing(&mut setting, "nu", json!(svm.nu), json!(study.nu));
+                differing(&mut setting, "tol", json!(svm.tol), json!(study.tol));
+            }
+            DetectorSpec::IsolationForest(forest) => {
+                setting.push(("n_estimators", json!(forest.n_estimators)));
+                let study = IsolationForest::default();
+                let samples = |forest: &IsolationForest| json!(forest.max_samples);
+                differing(&mut setting, "max_samples", samples(forest), samples(&study));
             }
             DetectorSpec::KernelDensity(density) => {
-                let bandwidth = match density.bandwidth {
-                    // As Python prints a float: with a decimal point.
-                    Bandwidth::Value(h) => format!("{h:?}"),
-                    Bandwidth::Scott => r#""scott""#.into(),
-                    Bandwidth::Silverman => r#""silverman""#.into(),
-                };
-                format!(
-                    r#"{{"bandwidth": {bandwidth}, "kernel": "{}"}}"#,
-                    density.kernel.name()
-                )
+                setting.push(("kernel", json!(density.kernel.name())));
+                setting.push((
+                    "bandwidth",
+                    match density.bandwidth {
+                        Bandwidth::Value(h) => json!(h),
+                        Bandwidth::Scott => json!("scott"),
+                        Bandwidth::Silverman => json!("silverman"),
+                    },
+                ));
             }
-            DetectorSpec::LocalOutlierFactor(lof) => format!(r#"{{"n_neighbors": {}}}"#, lof.n_neighbors),
-            DetectorSpec::EllipticEnvelope { components } => {
-                format!(r#"{{"dim_reduction": "pca", "dim_reduction_components": {components}}}"#)
+            DetectorSpec::LocalOutlierFactor(lof) => setting.push(("n_neighbors", json!(lof.n_neighbors))),
+            DetectorSpec::EllipticEnvelope { envelope, components } => {
+                if let Some(components) = components {
+                    setting.push(("dim_reduction", json!("pca")));
+                    setting.push(("dim_reduction_components", json!(components)));
+                }
+                let fraction = json!(envelope.support_fraction);
+                differing(&mut setting, "support_fraction", fraction, Value::Null);
             }
+            DetectorSpec::KNearestNeighbors(knn) => {
+                setting.push(("aggregate", json!(knn.aggregate.name())));
+                setting.push(("n_neighbors", json!(knn.n_neighbors)));
+            }
+            DetectorSpec::Mahalanobis(mahalanobis) => setting.push((
+                "shrinkage",
+                match mahalanobis.shrinkage {
+                    Shrinkage::LedoitWolf => json!("ledoit_wolf"),
+                    Shrinkage::Fixed(s) => json!(s),
+                },
+            )),
         }
+        setting.sort_by_key(|(name, _)| *name);
+        // As Python prints it: a space after each colon and comma, and 1.0 with its decimal point.
+        let fields: Vec<String> = setting
+            .iter()
+            .map(|(name, value)| format!("\"{name}\": {value}"))
+            .collect();
+        format!("{{{}}}", fields.join(", "))
+    }
+}
+
+/// Adds a parameter where it is not what the study had.
+fn differing(setting: &mut Vec<(&'static str, Value)>, name: &'static str, value: Value, study: Value) {
+    if value != study {
+        setting.push((name, value));
     }
 }
 
@@ -143,7 +254,10 @@ pub fn study_grid() -> Vec<DetectorSpec> {
         grid.push(DetectorSpec::OneClassSvm(OneClassSvm::new(kernel)));
     }
     for n_estimators in (10..=100).step_by(10).chain((200..=1000).step_by(100)) {
-        grid.push(DetectorSpec::IsolationForest { n_estimators });
+        grid.push(DetectorSpec::IsolationForest(IsolationForest {
+            n_estimators,
+            ..IsolationForest::default()
+        }));
     }
     for bandwidth in [
         Bandwidth::Value(0.5),
@@ -161,7 +275,33 @@ pub fn study_grid() -> Vec<DetectorSpec> {
         }));
     }
     for components in [32, 64, 128, 256] {
-        grid.push(DetectorSpec::EllipticEnvelope { components });
+        grid.push(DetectorSpec::EllipticEnvelope {
+            envelope: EllipticEnvelope::default(),
+            components: Some(components),
+        });
+    }
+    grid
+}
+
+/// Settings of the two detectors that the study did not have, in a fixed order: 15 of the nearest-neighbour
+/// distance, 4 of the Mahalanobis distance.
+pub fn further_grid() -> Vec<DetectorSpec> {
+    let mut grid = vec![];
+    for n_neighbors in [1, 2, 5, 10, 20] {
+        for aggregate in Aggregate::ALL {
+            grid.push(DetectorSpec::KNearestNeighbors(KNearestNeighbors {
+                n_neighbors,
+                aggregate,
+            }));
+        }
+    }
+    for shrinkage in [
+        Shrinkage::LedoitWolf,
+        Shrinkage::Fixed(0.01),
+        Shrinkage::Fixed(0.1),
+        Shrinkage::Fixed(0.5),
+    ] {
+        grid.push(DetectorSpec::Mahalanobis(Mahalanobis { shrinkage }));
     }
     grid
 }
@@ -175,7 +315,7 @@ mod tests {
         let grid = study_grid();
         assert_eq!(grid.len(), 71);
         let count = |kind| grid.iter().filter(|s| s.kind() == kind).count();
-        assert_eq!(DetectorKind::ALL.map(count), [10, 19, 24, 14, 4]);
+        assert_eq!(DetectorKind::ALL.map(count), [10, 19, 24, 14, 4, 0, 0]);
         let mut texts: Vec<String> = grid
             .iter()
             .map(|s| format!("{} {}", s.model_name(), s.hyperparameter_json()))
@@ -193,5 +333,38 @@ mod tests {
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), 71);
+    }
+
+    #[test]
+    fn further_settings_are_distinct_and_parameters_show_where_they_differ() {
+        let mut texts: Vec<String> = further_grid()
+            .iter()
+            .map(DetectorSpec::hyperparameter_json)
+            .collect();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), 19);
+        let text = |spec: DetectorSpec| spec.hyperparameter_json();
+        let svm = OneClassSvm {
+            nu: 0.1,
+            max_iter: None,
+            ..OneClassSvm::new(SvmKernel::Rbf)
+        };
+        assert_eq!(
+            text(svm.into()),
+            r#"{"kernel": "rbf", "max_iter": -1, "nu": 0.1}"#
+        );
+        let forest = IsolationForest {
+            n_estimators: 5,
+            max_samples: 64,
+        };
+        assert_eq!(text(forest.into()), r#"{"max_samples": 64, "n_estimators": 5}"#);
+        assert_eq!(text(EllipticEnvelope::default().into()), "{}");
+        let knn = KNearestNeighbors::default();
+        assert_eq!(text(knn.into()), r#"{"aggregate": "mean", "n_neighbors": 5}"#);
+        assert_eq!(
+            text(Mahalanobis::default().into()),
+            r#"{"shrinkage": "ledoit_wolf"}"#
+        );
     }
 }

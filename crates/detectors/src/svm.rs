@@ -7,6 +7,8 @@ use crate::{DetectorError, ProductsView};
 
 /// Stands in for a curvature that is not positive.
 const TAU: f64 = 1e-12;
+/// Pair updates of a solver that is given no limit.
+const MOST_ITERATIONS: u64 = 10_000_000;
 
 /// Kernel of a [`OneClassSvm`], with `gamma = 1 / (d * variance of all entries)` and `coef0 = 0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +36,8 @@ pub struct OneClassSvm {
     pub nu: f64,
     /// Tolerance of the stopping condition, positive.
     pub tol: f64,
-    /// Pair updates after which the solver stops without having converged; `None` has no limit.
+    /// Pair updates after which the solver stops without having converged; `None` is libsvm's own limit, ten million
+    /// (scikit-learn's -1 has none, and where rounding is coarser than `tol`, no end).
     pub max_iter: Option<u64>,
 }
 
@@ -89,7 +92,8 @@ impl OneClassSvm {
         if self.max_iter.is_none() && !matrix.iter().all(|v| v.is_finite()) {
             return Err(overflow("a kernel value"));
         }
-        let solution = Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter);
+        let solution =
+            Solver::new(matrix, diagonal, self.nu, self.tol).solve(self.max_iter.unwrap_or(MOST_ITERATIONS));
         let support: Vec<usize> = (0..n).filter(|i| solution.alpha[*i] > 0.0).collect();
         let dual_coef: Vec<f64> = support.iter().map(|i| solution.alpha[*i]).collect();
         if !solution.rho.is_finite() || !dual_coef.iter().all(|a| a.is_finite()) {
@@ -125,6 +129,16 @@ fn overflow(what: &'static str) -> DetectorError {
 }
 
 impl SvmKernel {
+    /// The name in scikit-learn.
+    pub fn name(self) -> &'static str {
+        match self {
+            SvmKernel::Linear => "linear",
+            SvmKernel::Rbf => "rbf",
+            SvmKernel::Sigmoid => "sigmoid",
+            SvmKernel::Poly { .. } => "poly",
+        }
+    }
+
     fn value(self, gamma: f64, inner: impl Fn() -> f64, sq_distance: impl Fn() -> f64) -> f64 {
         match self {
             SvmKernel::Linear => inner(),
@@ -149,7 +163,7 @@ fn power(base: f64, times: u32) -> f64 {
 }
 
 /// A fitted one-class SVM.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneClassSvmModel {
     kernel: SvmKernel,
     gamma: f64,
@@ -167,29 +181,66 @@ impl OneClassSvmModel {
     /// # Errors
     /// If the products are of another number of training rows, or a kernel value leaves the range of f64.
     pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
-        if products.train_len() != self.n {
-            return Err(DetectorError::Shape {
-                what: "training rows of the products".into(),
-                found: products.train_len(),
-                expected: self.n,
-            });
+        self.check(products)?;
+        self.decide(
+            products.query_len(),
+            |q, i| products.query_inner(q, i),
+            |q, i| products.query_sq_distance(q, i),
+        )
+    }
+
+    /// Scores of the training rows, by the model that they are part of.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn train_scores(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
+        self.check(products)?;
+        self.decide(
+            self.n,
+            |j, i| products.train_inner(j, i),
+            |j, i| products.train_sq_distance(j, i),
+        )
+    }
+
+    fn check(&self, products: ProductsView<'_>) -> Result<(), DetectorError> {
+        if products.train_len() == self.n {
+            return Ok(());
         }
+        Err(DetectorError::Shape {
+            what: "training rows of the products".into(),
+            found: products.train_len(),
+            expected: self.n,
+        })
+    }
+
+    /// Scores of so many rows, from their products and squared distances with training rows.
+    fn decide(
+        &self,
+        rows: usize,
+        inner: impl Fn(usize, usize) -> f64,
+        sq_distance: impl Fn(usize, usize) -> f64,
+    ) -> Result<Vec<f64>, DetectorError> {
         let score = |q: usize| {
             let mut sum = 0.0;
             for (&i, alpha) in self.support.iter().zip(&self.dual_coef) {
-                let inner = || products.query_inner(q, i);
                 sum += alpha
                     * self
                         .kernel
-                        .value(self.gamma, inner, || products.query_sq_distance(q, i));
+                        .value(self.gamma, || inner(q, i), || sq_distance(q, i));
             }
             self.rho - sum
         };
-        let scores: Vec<f64> = (0..products.query_len()).map(score).collect();
+        let scores: Vec<f64> = (0..rows).map(score).collect();
         if !scores.iter().all(|s| s.is_finite()) {
             return Err(overflow("a score"));
         }
         Ok(scores)
+    }
+
+    /// Whether it can be of n training rows.
+    pub(crate) fn is_sound(&self, n: usize) -> bool {
+        let below = |i: &usize| *i < n;
+        self.n == n && self.support.len() == self.dual_coef.len() && self.support.iter().all(below)
     }
 
     /// `1 / (d * variance of all entries of the training rows)`, the scale in the kernels.
@@ -220,6 +271,11 @@ impl OneClassSvmModel {
     /// Whether the stopping condition was met before the iterations ran out.
     pub fn converged(&self) -> bool {
         self.converged
+    }
+
+    /// That it did not converge, in words.
+    pub fn warning(&self) -> Option<String> {
+        (!self.converged).then(|| format!("stopped after {} iterations, not converged", self.iterations))
     }
 }
 
@@ -315,12 +371,12 @@ impl Solver {
         f64::from(self.matrix[self.row[p] * self.len() + self.row[q]])
     }
 
-    fn solve(mut self, max_iter: Option<u64>) -> Solution {
+    fn solve(mut self, max_iter: u64) -> Solution {
         let period = self.len().min(1000);
         let mut until_shrinking = period + 1;
         let mut iterations = 0;
         let converged = loop {
-            if max_iter.is_some_and(|limit| iterations >= limit) {
+            if iterations >= max_iter {
                 break false;
             }
             until_shrinking -= 1;

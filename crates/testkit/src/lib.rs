@@ -1,5 +1,5 @@
-//! Test helpers of Blemish. The principal items are [`data`], which finds the real test data, and
-//! [`golden`], which reads the golden values that a committed script made.
+//! Test helpers of Blemish. The principal items are [`data`], which finds the real test data, [`golden`], which
+//! reads the golden values that a committed script made, and [`contract`], the suite that every detector passes.
 #![deny(missing_docs)]
 #![allow(
     clippy::expect_used,
@@ -8,6 +8,8 @@
     clippy::unwrap_used,
     reason = "a helper that fails should fail the test that called it"
 )]
+
+pub mod contract;
 
 use std::path::{Path, PathBuf};
 

@@ -78,7 +78,7 @@ impl GridConfig {
             initializations: None,
             layers: None,
             augmented: Augmentation::Both,
-            detectors: DetectorKind::ALL.to_vec(),
+            detectors: DetectorKind::STUDY.to_vec(),
             weights: None,
             resize: ResizeMode::Antialias,
             seed: 0,

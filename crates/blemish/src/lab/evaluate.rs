@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use blemish_detectors::{
-    DetectorSpec, EllipticEnvelope, EllipticWarnings, IsolationForest, NeighborTable, Pca, ProductsView,
-    auroc, count_non_finite,
+    DetectorSpec, IsolationForest, NeighborTable, Pca, ProductsView, auroc, count_non_finite,
 };
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -33,7 +32,7 @@ pub(crate) struct SetData<'a> {
 pub(crate) fn needs_products(pending: &[&Experiment]) -> bool {
     pending
         .iter()
-        .any(|e| !matches!(e.spec, DetectorSpec::IsolationForest { .. }))
+        .any(|e| !matches!(e.spec, DetectorSpec::IsolationForest(_)))
 }
 
 /// Receives each outcome as soon as there is one; returns whether to go on.
@@ -42,21 +41,21 @@ pub(crate) type Sink<'s, 'e> = &'s (dyn Fn(&'e Experiment, Outcome) -> bool + Sy
 /// Computes `pending`, handing each outcome to `sink`. An error or panic of one detector is the
 /// outcome of the experiments it was to serve, and of no others.
 pub(crate) fn evaluate<'e>(data: SetData<'_>, pending: &[&'e Experiment], sink: Sink<'_, 'e>) {
-    let (mut elliptic, mut forest, mut lof, mut single) = (vec![], vec![], vec![], vec![]);
+    let (mut components, mut forest, mut neighbors, mut single) = (vec![], vec![], vec![], vec![]);
     for &e in pending {
         match e.spec {
-            DetectorSpec::EllipticEnvelope { .. } => elliptic.push(e),
-            DetectorSpec::IsolationForest { .. } => forest.push(e),
-            DetectorSpec::LocalOutlierFactor(_) => lof.push(e),
+            DetectorSpec::EllipticEnvelope { .. } | DetectorSpec::Mahalanobis(_) => components.push(e),
+            DetectorSpec::IsolationForest(_) => forest.push(e),
+            DetectorSpec::LocalOutlierFactor(_) | DetectorSpec::KNearestNeighbors(_) => neighbors.push(e),
             DetectorSpec::OneClassSvm(_) | DetectorSpec::KernelDensity(_) => single.push(e),
         }
     }
     type Work<'e> = fn(SetData<'_>, &[&'e Experiment], Sink<'_, 'e>) -> Result<(), Error>;
     // Longest first, so that no core waits for the last one alone.
     let mut units: Vec<(Vec<&'e Experiment>, Work<'e>)> = vec![
-        (elliptic, elliptic_envelope),
+        (components, of_components),
         (forest, isolation_forest),
-        (lof, local_outlier_factor),
+        (neighbors, of_neighbors),
     ];
     units.extend(single.into_iter().map(|e| (vec![e], alone as Work<'e>)));
     units.retain(|(experiments, _)| !experiments.is_empty());
@@ -126,9 +125,7 @@ fn alone<'e>(data: SetData<'_>, experiments: &[&'e Experiment], sink: Sink<'_, '
                 let (model, train_time) = timed(|| svm.fit(view));
                 let model = model?;
                 let (scores, test_time) = timed(|| model.score(view));
-                let warning = (!model.converged())
-                    .then(|| format!("stopped after {} iterations, not converged", model.iterations()));
-                (scores?, warning, train_time, test_time)
+                (scores?, model.warning(), train_time, test_time)
             }
             DetectorSpec::KernelDensity(density) => {
                 let (model, train_time) = timed(|| density.fit(view));
@@ -136,12 +133,7 @@ fn alone<'e>(data: SetData<'_>, experiments: &[&'e Experiment], sink: Sink<'_, '
                 let (scores, test_time) = timed(|| model.score(view));
                 (scores?, None, train_time, test_time)
             }
-            other => {
-                return Err(Error::Panic(format!(
-                    "{} is not fitted alone",
-                    other.model_name()
-                )));
-            }
+            other => return Err(not_here(other)),
         };
         if !sink(e, done(data, scores, warning, train_time, test_time)?) {
             return Ok(());
@@ -150,33 +142,49 @@ fn alone<'e>(data: SetData<'_>, experiments: &[&'e Experiment], sink: Sink<'_, '
     Ok(())
 }
 
-fn local_outlier_factor<'e>(
+/// Local outlier factor and nearest-neighbour distance share the sorted neighbours.
+fn of_neighbors<'e>(
     data: SetData<'_>,
     experiments: &[&'e Experiment],
     sink: Sink<'_, 'e>,
 ) -> Result<(), Error> {
-    let settings: Vec<_> = experiments
-        .iter()
-        .filter_map(|e| match &e.spec {
-            DetectorSpec::LocalOutlierFactor(lof) => Some((*e, lof)),
-            _ => None,
-        })
-        .collect();
-    let largest = settings.iter().map(|(_, lof)| lof.n_neighbors).max().unwrap_or(1);
+    let wanted = experiments.iter().filter_map(|e| match &e.spec {
+        DetectorSpec::LocalOutlierFactor(lof) => Some(lof.n_neighbors),
+        DetectorSpec::KNearestNeighbors(knn) => Some(knn.n_neighbors),
+        _ => None,
+    });
+    let largest = wanted.max().unwrap_or(1);
     let view = products(data)?;
     let (table, shared) = timed(|| NeighborTable::new(view, largest));
     let table = table?;
-    let shared = shared / settings.len().max(1) as u32;
-    for (e, lof) in settings {
+    let shared = shared / experiments.len().max(1) as u32;
+    for e in experiments {
         guarded(&[e], sink, || {
-            let (model, train_time) = timed(|| lof.fit(&table));
-            let model = model?;
-            let (scores, test_time) = timed(|| model.score(&table));
-            sink(e, done(data, scores?, None, train_time + shared, test_time)?);
+            let (scores, train_time, test_time) = match &e.spec {
+                DetectorSpec::LocalOutlierFactor(lof) => {
+                    let (model, train_time) = timed(|| lof.fit(&table));
+                    let model = model?;
+                    let (scores, test_time) = timed(|| model.score(&table));
+                    (scores?, train_time, test_time)
+                }
+                DetectorSpec::KNearestNeighbors(knn) => {
+                    let (model, train_time) = timed(|| knn.fit(&table));
+                    let model = model?;
+                    let (scores, test_time) = timed(|| model.score(&table));
+                    (scores?, train_time, test_time)
+                }
+                other => return Err(not_here(other)),
+            };
+            sink(e, done(data, scores, None, train_time + shared, test_time)?);
             Ok(())
         });
     }
     Ok(())
+}
+
+/// An experiment that was handed to the wrong unit.
+fn not_here(spec: &DetectorSpec) -> Error {
+    Error::Panic(format!("{} is not computed here", spec.model_name()))
 }
 
 fn isolation_forest<'e>(
@@ -187,25 +195,31 @@ fn isolation_forest<'e>(
     let settings: Vec<_> = experiments
         .iter()
         .filter_map(|e| match e.spec {
-            DetectorSpec::IsolationForest { n_estimators } => Some((*e, n_estimators)),
+            DetectorSpec::IsolationForest(forest) => Some((*e, forest)),
             _ => None,
         })
         .collect();
-    let Some(&(first, _)) = settings.first() else {
+    let Some(&(first, setting)) = settings.first() else {
         return Ok(());
     };
-    let sizes: Vec<usize> = settings.iter().map(|(_, n)| *n).collect();
+    // The study's settings differ in the number of trees alone; others would not share a forest.
+    if settings.iter().any(|(_, f)| f.max_samples != setting.max_samples) {
+        return Err(Error::Panic(
+            "isolation forests of several max_samples in one grid".into(),
+        ));
+    }
+    let sizes: Vec<usize> = settings.iter().map(|(_, f)| f.n_estimators).collect();
     let n_estimators = sizes.iter().copied().max().unwrap_or(1);
     let forest = IsolationForest {
         n_estimators,
-        ..IsolationForest::default()
+        ..setting
     };
     let (model, grown) = timed(|| forest.fit_groups(data.train, first.seed));
     let model = model?;
     let (scores, scored) = timed(|| model.score_sizes(data.test, &sizes));
-    for ((e, n), scores) in settings.into_iter().zip(scores?) {
+    for ((e, forest), scores) in settings.into_iter().zip(scores?) {
         // A forest of n is the first n trees: it would have cost that part of the time.
-        let part = n as f64 / n_estimators as f64;
+        let part = forest.n_estimators as f64 / n_estimators as f64;
         let outcome = done(data, scores, None, grown.mul_f64(part), scored.mul_f64(part))?;
         if !sink(e, outcome) {
             return Ok(());
@@ -214,7 +228,8 @@ fn isolation_forest<'e>(
     Ok(())
 }
 
-fn elliptic_envelope<'e>(
+/// Elliptic envelope and Mahalanobis distance share the principal components.
+fn of_components<'e>(
     data: SetData<'_>,
     experiments: &[&'e Experiment],
     sink: Sink<'_, 'e>,
@@ -225,38 +240,29 @@ fn elliptic_envelope<'e>(
     let shared = shared / experiments.len().max(1) as u32;
     experiments.par_iter().with_max_len(1).for_each(|e| {
         guarded(&[e], sink, || {
-            let DetectorSpec::EllipticEnvelope { components } = e.spec else {
-                return Ok(());
+            let (scores, warning, train_time, test_time) = match &e.spec {
+                DetectorSpec::EllipticEnvelope {
+                    envelope,
+                    components: Some(components),
+                } => {
+                    let (model, train_time) =
+                        timed(|| envelope.fit(pca.train_scores(*components).view(), e.seed));
+                    let model = model?;
+                    let (scores, test_time) =
+                        timed(|| model.score(pca.query_scores(view, *components)?.view()));
+                    (scores?, model.warnings().in_words(), train_time, test_time)
+                }
+                DetectorSpec::Mahalanobis(mahalanobis) => {
+                    let (model, train_time) = timed(|| mahalanobis.fit_components(view, pca.clone()));
+                    let model = model?;
+                    let (scores, test_time) = timed(|| model.score(view));
+                    (scores?, None, train_time, test_time)
+                }
+                other => return Err(not_here(other)),
             };
-            let (model, train_time) = timed(|| {
-                let rows = pca.train_scores(components);
-                EllipticEnvelope::default().fit(rows.view(), e.seed)
-            });
-            let model = model?;
-            let (scores, test_time) = timed(|| {
-                let rows = pca.query_scores(view, components)?;
-                model.score(rows.view())
-            });
-            let warning = singularity(&model.warnings());
-            sink(e, done(data, scores?, warning, train_time + shared, test_time)?);
+            sink(e, done(data, scores, warning, train_time + shared, test_time)?);
             Ok(())
         });
     });
     Ok(())
-}
-
-/// What was singular in an elliptic envelope's fit, in words.
-fn singularity(warnings: &EllipticWarnings) -> Option<String> {
-    let mut parts = vec![];
-    if warnings.singular_candidates > 0 {
-        let (n, of) = (warnings.singular_candidates, warnings.candidates);
-        parts.push(format!("{n} of {of} candidate subsets are singular"));
-    }
-    if warnings.singular_support {
-        parts.push("the chosen subset is singular".into());
-    }
-    if warnings.singular_covariance {
-        parts.push("the covariance is singular: pseudo-inverse used".into());
-    }
-    (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -20,8 +20,8 @@ pub(crate) struct Versions {
 pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
     features: 2,
-    products: 1,
-    detectors: 1,
+    products: 2,
+    detectors: 2,
 };
 
 impl Versions {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use blemish_backbones::{Architecture, Initialization, Weights};
-use blemish_detectors::{DetectorKind, DetectorSpec, study_grid};
+use blemish_detectors::{DetectorKind, DetectorSpec, further_grid, study_grid};
 use blemish_images::{Dataset, Object, Preprocess, Preset, ResizeMode, View};
 use serde_json::{Value, json};
 
@@ -137,6 +137,7 @@ impl Plan {
         let kinds: Vec<DetectorKind> = config.detectors.clone();
         let specs: Vec<DetectorSpec> = study_grid()
             .into_iter()
+            .chain(further_grid())
             .filter(|s| kinds.contains(&s.kind()))
             .collect();
 
@@ -283,10 +284,13 @@ fn experiment(
     let setting = spec.hyperparameter_json();
     // A forest's trees are shared by all sizes, so its seed must not depend on the size.
     let (seed, dimensions, random) = match spec {
-        DetectorSpec::IsolationForest { .. } => (derive_seed(set_key, model, seed), dimensions, true),
-        DetectorSpec::EllipticEnvelope { components } => (
+        DetectorSpec::IsolationForest(_) => (derive_seed(set_key, model, seed), dimensions, true),
+        DetectorSpec::EllipticEnvelope { components, .. } => (
             derive_seed(set_key, &format!("{model} {setting}"), seed),
-            (*components).min(dimensions).min(train_samples),
+            components
+                .unwrap_or(dimensions)
+                .min(dimensions)
+                .min(train_samples),
             true,
         ),
         _ => (0, dimensions, false),

@@ -6,10 +6,15 @@ use faer::linalg::matmul::matmul;
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatRef, Par};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
 
 use crate::DetectorError;
+use crate::order::by_values;
 use crate::pca::self_adjoint_eigen;
+
+/// Rows that are scored together.
+const SCORED: usize = 32;
 
 /// Rows, kept one after another: as a matrix, p x n, a column for each.
 #[derive(Clone, Debug)]
@@ -19,6 +24,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// The rows in an order that depends on their values alone, and the original place of each.
+    pub(super) fn in_order(rows: ArrayView2<'_, f64>) -> (Rows, Vec<usize>) {
+        let rows = Rows::new(rows);
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by(|a, b| by_values(rows.row(*a), rows.row(*b)));
+        (rows.select(&order), order)
+    }
+
     pub(super) fn new(rows: ArrayView2<'_, f64>) -> Rows {
         Rows {
             values: rows.iter().copied().collect(),
@@ -120,15 +133,29 @@ impl Estimate {
 }
 
 /// A matrix W such that W'W is the inverse, or pseudo-inverse, of a covariance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Whitening {
     /// The inverse of this lower triangular matrix.
-    Triangular(Mat<f64>),
+    Triangular(#[serde(with = "crate::serial")] Mat<f64>),
     /// This matrix, rank x p.
-    Spectral(Mat<f64>),
+    Spectral(#[serde(with = "crate::serial")] Mat<f64>),
 }
 
 impl Whitening {
+    /// Number of columns p of the rows.
+    pub(super) fn columns(&self) -> usize {
+        match self {
+            Whitening::Triangular(matrix) | Whitening::Spectral(matrix) => matrix.ncols(),
+        }
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        match self {
+            Whitening::Triangular(factor) => factor.nrows() == factor.ncols(),
+            Whitening::Spectral(_) => true,
+        }
+    }
+
     pub(super) fn rank(&self) -> usize {
         match self {
             Whitening::Triangular(factor) => factor.nrows(),
@@ -160,6 +187,27 @@ impl Whitening {
                 (0..n).map(|j| white.col(j).iter().map(|x| x * x).sum()).collect()
             }
         }
+    }
+
+    /// The same of rows that were not there in the fit: that of a row does not depend on the others, as it may above,
+    /// where the number of columns decides how a triangular system is solved.
+    pub(super) fn independent_distances(&self, rows: ArrayView2<'_, f64>, location: &[f64]) -> Vec<f64> {
+        let mut distances = Vec::with_capacity(rows.nrows());
+        let mut block = Rows {
+            values: vec![],
+            columns: location.len(),
+        };
+        for part in rows.axis_chunks_iter(Axis(0), SCORED) {
+            block.values.clear();
+            block.values.extend(part.iter());
+            // Filled up to the same number of rows always.
+            while block.len() < SCORED {
+                block.values.extend(location);
+            }
+            let found = self.squared_distances(&block, location);
+            distances.extend(&found[..part.nrows()]);
+        }
+        distances
     }
 
     /// W'W, p x p.

@@ -10,3 +10,4 @@ mod mahalanobis;
 mod metrics;
 mod products;
 mod svm;
+mod wide;

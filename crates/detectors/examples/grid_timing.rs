@@ -1,0 +1,184 @@
+//! How long the study's 71 settings take on both training sets of a feature set, as the lab shares work between them:
+//!
+//! ```sh
+//! cargo run --release -p blemish --example features_npy -- mvtec_ad/bottle weights layer3 features
+//! cargo run --release -p blemish-detectors --example grid_timing -- features
+//! ```
+//!
+//! Arguments: a folder with `train.npy`, `test.npy`, `originals.npy` and `defective.npy`, and, optionally, a file to
+//! write the times to as JSON, for `benches/peer_scikit_learn.py` to compare with. Files are read before the clock
+//! starts; everything else, from rows to AUROC, is inside.
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use blemish_detectors::{
+    DetectorError, DetectorKind, DetectorSpec, EllipticEnvelope, InnerProducts, IsolationForest,
+    NeighborTable, Pca, ProductsView, auroc, study_grid,
+};
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Header and values of a `.npy` file of C order.
+fn read(path: &Path) -> Result<(Vec<usize>, Vec<u8>), Failure> {
+    let mut bytes = std::fs::read(path)?;
+    let wrong = || format!("{}: not a .npy file of version 1 in C order", path.display());
+    if bytes.len() < 10 || !bytes.starts_with(b"\x93NUMPY\x01") {
+        return Err(wrong().into());
+    }
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = String::from_utf8_lossy(bytes.get(10..end).ok_or_else(wrong)?).into_owned();
+    let shape = header
+        .split_once("'shape': (")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    let (shape, _) = shape.ok_or_else(wrong)?;
+    if !header.contains("'fortran_order': False") {
+        return Err(wrong().into());
+    }
+    let shape = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(|s| s.parse().map_err(|_| wrong()))
+        .collect::<Result<Vec<usize>, String>>()?;
+    bytes.drain(..end);
+    Ok((shape, bytes))
+}
+
+fn matrix(path: &Path) -> Result<Array2<f32>, Failure> {
+    let (shape, bytes) = read(path)?;
+    let [rows, columns] = shape[..] else {
+        return Err(format!("{}: not a matrix", path.display()).into());
+    };
+    let values = bytes
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    Ok(Array2::from_shape_vec((rows, columns), values)?)
+}
+
+/// What one detector's settings took on one training set.
+type Times = BTreeMap<DetectorKind, f64>;
+
+struct Set<'a> {
+    view: ProductsView<'a>,
+    train: &'a [ArrayView2<'a, f32>],
+    test: ArrayView2<'a, f32>,
+    defective: &'a [bool],
+}
+
+impl Set<'_> {
+    /// Scores by all settings of one detector; returns the sum of AUROCs, so that nothing is left out.
+    fn detector(&self, kind: DetectorKind) -> Result<f64, DetectorError> {
+        let specs: Vec<DetectorSpec> = study_grid().into_iter().filter(|s| s.kind() == kind).collect();
+        let view = self.view;
+        let scores: Result<Vec<Vec<f64>>, DetectorError> = match kind {
+            DetectorKind::IsolationForest => {
+                let sizes: Vec<usize> = specs
+                    .iter()
+                    .filter_map(|s| match s {
+                        DetectorSpec::IsolationForest { n_estimators } => Some(*n_estimators),
+                        _ => None,
+                    })
+                    .collect();
+                let forest = IsolationForest {
+                    n_estimators: sizes.iter().copied().max().unwrap_or(1),
+                    ..IsolationForest::default()
+                };
+                forest.fit_groups(self.train, 0)?.score_sizes(self.test, &sizes)
+            }
+            DetectorKind::EllipticEnvelope => {
+                let pca = Pca::fit(view)?;
+                let one = |spec: &DetectorSpec| match spec {
+                    DetectorSpec::EllipticEnvelope { components } => EllipticEnvelope::default()
+                        .fit(pca.train_scores(*components).view(), 0)?
+                        .score(pca.query_scores(view, *components)?.view()),
+                    _ => Ok(vec![]),
+                };
+                specs.par_iter().with_max_len(1).map(one).collect()
+            }
+            _ => {
+                let table = match kind {
+                    DetectorKind::LocalOutlierFactor => Some(NeighborTable::new(view, 64)?),
+                    _ => None,
+                };
+                let one = |spec: &DetectorSpec| match (spec, &table) {
+                    (DetectorSpec::OneClassSvm(svm), _) => svm.fit(view)?.score(view),
+                    (DetectorSpec::KernelDensity(density), _) => density.fit(view)?.score(view),
+                    (DetectorSpec::LocalOutlierFactor(lof), Some(table)) => lof.fit(table)?.score(table),
+                    _ => Ok(vec![]),
+                };
+                specs.par_iter().with_max_len(1).map(one).collect()
+            }
+        };
+        let mut sum = 0.0;
+        for scores in scores? {
+            // As the study did.
+            let finite: Vec<f64> = scores.iter().map(|s| s.clamp(f64::MIN, f64::MAX)).collect();
+            sum += auroc(&finite, self.defective)?;
+        }
+        Ok(sum)
+    }
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments.next().ok_or("arguments: FOLDER [TIMES.json]")?;
+    let folder = Path::new(&folder);
+    let (train, test) = (
+        matrix(&folder.join("train.npy"))?,
+        matrix(&folder.join("test.npy"))?,
+    );
+    let (_, defective) = read(&folder.join("defective.npy"))?;
+    let defective: Vec<bool> = defective.iter().map(|b| *b != 0).collect();
+    let (_, originals) = read(&folder.join("originals.npy"))?;
+    let originals = originals.first_chunk().map(|b| u64::from_le_bytes(*b));
+    let originals = usize::try_from(originals.ok_or("originals.npy: no number")?)?;
+    let (first, rest) = train.view().split_at(Axis(0), originals);
+    let groups = [first, rest];
+    println!(
+        "{} training rows ({originals} originals), {} test rows, {} columns, {} threads",
+        train.nrows(),
+        test.nrows(),
+        train.ncols(),
+        rayon::current_num_threads()
+    );
+
+    let whole = Instant::now();
+    let products = InnerProducts::from_rows(&groups, test.view())?;
+    let products_time = whole.elapsed().as_secs_f64();
+    println!("inner products {products_time:.3} s");
+    let mut report = vec![];
+    for (name, train) in [("originals", &groups[..1]), ("augmented", &groups[..])] {
+        let set = Set {
+            view: products.leading(train.iter().map(ArrayView2::nrows).sum())?,
+            train,
+            test: test.view(),
+            defective: &defective,
+        };
+        let mut times = Times::new();
+        for kind in DetectorKind::ALL {
+            let start = Instant::now();
+            let sum = set.detector(kind)?;
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{name} {kind}: {seconds:.4} s, sum of AUROCs {sum:.4}");
+            times.insert(kind, seconds);
+        }
+        report.push((name, times));
+    }
+    let total = whole.elapsed().as_secs_f64();
+    println!("all {} experiments: {total:.3} s", 2 * study_grid().len());
+    if let Some(path) = arguments.next() {
+        let sets: BTreeMap<&str, BTreeMap<&str, f64>> = report
+            .iter()
+            .map(|(name, times)| (*name, times.iter().map(|(k, t)| (k.name(), *t)).collect()))
+            .collect();
+        let json = serde_json::json!({"products": products_time, "total": total, "sets": sets});
+        std::fs::write(path, serde_json::to_string_pretty(&json)?)?;
+    }
+    Ok(())
+}
