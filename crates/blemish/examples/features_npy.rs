@@ -72,7 +72,7 @@ fn main() -> Result<(), Failure> {
     let object = dataset.objects.first().ok_or("no object")?;
     let architecture = Architecture::Resnet18;
     let file = Weights::find(Path::new(weights), architecture, Initialization::Imagenet1kV1)?;
-    let input = architecture.input();
+    let input = architecture.input(Initialization::Imagenet1kV1);
     let extractor = Extractor {
         network: Network::new(architecture, &Weights::load(&file)?, &[layer.as_str()])?,
         prepare: Preprocess {

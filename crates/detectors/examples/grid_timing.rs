@@ -15,8 +15,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use blemish_detectors::{
-    DetectorError, DetectorKind, DetectorSpec, EllipticEnvelope, InnerProducts, IsolationForest,
-    NeighborTable, Pca, ProductsView, auroc, study_grid,
+    DetectorError, DetectorKind, DetectorSpec, InnerProducts, IsolationForest, NeighborTable, Pca,
+    ProductsView, auroc, study_grid,
 };
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -81,7 +81,7 @@ impl Set<'_> {
                 let sizes: Vec<usize> = specs
                     .iter()
                     .filter_map(|s| match s {
-                        DetectorSpec::IsolationForest { n_estimators } => Some(*n_estimators),
+                        DetectorSpec::IsolationForest(forest) => Some(forest.n_estimators),
                         _ => None,
                     })
                     .collect();
@@ -94,7 +94,10 @@ impl Set<'_> {
             DetectorKind::EllipticEnvelope => {
                 let pca = Pca::fit(view)?;
                 let one = |spec: &DetectorSpec| match spec {
-                    DetectorSpec::EllipticEnvelope { components } => EllipticEnvelope::default()
+                    DetectorSpec::EllipticEnvelope {
+                        envelope,
+                        components: Some(components),
+                    } => envelope
                         .fit(pca.train_scores(*components).view(), 0)?
                         .score(pca.query_scores(view, *components)?.view()),
                     _ => Ok(vec![]),

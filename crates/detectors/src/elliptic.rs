@@ -19,7 +19,8 @@ const NAME: &str = "elliptic envelope";
 const REWEIGHTING_TAIL: f64 = 0.025;
 
 /// A robust Gaussian envelope, by the fast minimum covariance determinant (Rousseeuw and Van Driessen, 1999), with
-/// the consistency correction and the reweighting step of scikit-learn 1.2.2.
+/// the consistency correction and the reweighting step of scikit-learn 1.2.2. (Newer versions correct by another factor,
+/// that of Croux and Haesbroeck, 1999.)
 ///
 /// Among the sets of h rows, that of the smallest covariance determinant is sought from many random starts; rows
 /// near enough to it give the final location and covariance.

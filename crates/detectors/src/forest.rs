@@ -563,6 +563,93 @@ mod tests {
         assert_eq!(scores[1], expected([1.0 + c5, 2.0, 3.0], 1.0));
     }
 
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        forests: Vec<Forest>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Forest {
+        name: String,
+        max_samples: usize,
+        columns: usize,
+        trees: Vec<Structure>,
+        rows: Vec<Vec<f64>>,
+        scores: Vec<f64>,
+    }
+
+    /// A tree of scikit-learn: a list for each property of its nodes.
+    #[derive(serde::Deserialize)]
+    struct Structure {
+        left: Vec<i64>,
+        right: Vec<i64>,
+        feature: Vec<i64>,
+        threshold: Vec<f64>,
+        samples: Vec<usize>,
+    }
+
+    impl Structure {
+        fn tree(&self) -> Tree {
+            let leaf = Node {
+                feature: LEAF,
+                threshold: 0.0,
+                child: 0,
+            };
+            let mut tree = Tree {
+                nodes: vec![leaf],
+                path_lengths: vec![],
+            };
+            let mut tasks = vec![(0, 0, 0)];
+            while let Some((theirs, ours, depth)) = tasks.pop() {
+                if self.left[theirs] < 0 {
+                    tree.nodes[ours].child = tree.path_lengths.len() as u32;
+                    let length = f64::from(depth) + average_path_length(self.samples[theirs]);
+                    tree.path_lengths.push(length);
+                    continue;
+                }
+                let child = tree.nodes.len();
+                tree.nodes.extend([leaf, leaf]);
+                let mut threshold = self.threshold[theirs] as f32;
+                if f64::from(threshold) > self.threshold[theirs] {
+                    threshold = threshold.next_down();
+                }
+                tree.nodes[ours] = Node {
+                    feature: self.feature[theirs] as u32,
+                    threshold,
+                    child: child as u32,
+                };
+                tasks.push((self.left[theirs] as usize, child, depth + 1));
+                tasks.push((self.right[theirs] as usize, child + 1, depth + 1));
+            }
+            tree
+        }
+    }
+
+    /// Forests that scikit-learn grew, on rows that lie next to the thresholds.
+    #[test]
+    fn a_forest_of_scikit_learn_scores_as_there() {
+        let golden: Golden = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "forest_real.json");
+        let mut failures = vec![];
+        for forest in &golden.forests {
+            let model = IsolationForestModel {
+                trees: forest.trees.iter().map(Structure::tree).collect(),
+                columns: forest.columns,
+                normalizer: average_path_length(forest.max_samples),
+            };
+            let rows = ndarray::Array2::from_shape_fn((forest.rows.len(), forest.columns), |(i, j)| {
+                forest.rows[i][j] as f32
+            });
+            let scores = model.score(rows.view()).unwrap();
+            for (i, (found, expected)) in scores.iter().zip(&forest.scores).enumerate() {
+                if (found - expected).abs() > 1e-15 {
+                    failures.push(format!("{}, row {i}: {found} for {expected}", forest.name));
+                }
+            }
+        }
+        assert!(golden.forests.len() >= 5);
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
+
     #[test]
     fn thresholds_part_the_range() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);

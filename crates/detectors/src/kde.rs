@@ -81,7 +81,8 @@ impl DensityKernel {
 /// Log of the integral of `r^(d-1) cos(pi r / 2)` over `[0, 1]`.
 ///
 /// With `r = 1 - s` it is the sum over k of `(-1)^k (pi/2)^(2k+1) (d-1)! / (d+2k+1)!`: terms that fall by more than
-/// half each, where integration by parts (scikit-learn) sums terms that overflow for large d.
+/// half each, where integration by parts (scikit-learn) sums terms that overflow for large d and, for even d, leaves out
+/// the last.
 fn log_cosine_integral(d: f64) -> f64 {
     let (mut term, mut sum, mut k) = (1.0, 1.0, 0.0);
     while f64::abs(term) > 1e-20 {

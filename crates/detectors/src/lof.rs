@@ -24,7 +24,8 @@ impl NeighborTable {
     ///
     /// A training row is not its own neighbour. (scikit-learn looks for one more and drops the row itself, or, where
     /// more duplicates come first, the first of them: the same distances and, since duplicates have equal
-    /// densities, the same factors.)
+    /// densities, the same factors. Of other rows that are equally far away it keeps whichever its heap keeps, which
+    /// depends on the order of rows.)
     ///
     /// # Errors
     /// If there are fewer than two training rows.

@@ -38,8 +38,9 @@ pub(crate) struct Svm {
     pub(crate) error: bool,
     #[serde(default)]
     pub(crate) decision: Vec<f64>,
+    /// A hash of the indices.
     #[serde(default)]
-    pub(crate) support: Vec<usize>,
+    pub(crate) support: String,
     #[serde(default)]
     pub(crate) iterations: u64,
     #[serde(default)]
@@ -172,4 +173,12 @@ pub(crate) fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send
         .build()
         .unwrap()
         .install(f)
+}
+
+/// FNV-1a over 32-bit indices, as in golden/inputs.py.
+pub(crate) fn hash_indices(indices: &[usize]) -> String {
+    let hash = indices.iter().fold(0xcbf2_9ce4_8422_2325u64, |h, i| {
+        (h ^ *i as u64).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }

@@ -1,7 +1,90 @@
-use blemish_detectors::{DetectorError, auroc};
+use blemish_detectors::{DetectorError, auroc, average_precision, f1_max, precision_recall_curve, roc_curve};
 use proptest::prelude::*;
+use serde::Deserialize;
 
 use crate::common::{golden, uniform};
+
+#[derive(Deserialize)]
+struct Metrics {
+    cases: Vec<Ranking>,
+}
+
+/// A case of golden/metrics.py.
+#[derive(Deserialize)]
+struct Ranking {
+    name: String,
+    scores: Vec<f64>,
+    defective: Vec<bool>,
+    auroc: f64,
+    average_precision: f64,
+    f1_max: f64,
+    f1_threshold: f64,
+    pr: Precision,
+    roc: Rates,
+}
+
+#[derive(Deserialize)]
+struct Precision {
+    precision: Vec<f64>,
+    recall: Vec<f64>,
+    thresholds: Vec<f64>,
+}
+
+/// Without the first point, which no row reaches.
+#[derive(Deserialize)]
+struct Rates {
+    fpr: Vec<f64>,
+    tpr: Vec<f64>,
+    thresholds: Vec<f64>,
+}
+
+/// Whether lengths are the same and no value differs by more than 1e-12, or is NaN.
+fn same(found: &[f64], expected: &[f64]) -> bool {
+    let near = |(f, e): (&f64, &f64)| f == e || (f - e).abs() <= 1e-12;
+    found.len() == expected.len() && found.iter().zip(expected).all(near)
+}
+
+#[test]
+fn metrics_with_ties_are_those_of_scikit_learn() {
+    let golden: Metrics = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "metrics.json");
+    let mut failures = vec![];
+    for case in &golden.cases {
+        let (scores, defective) = (&case.scores, &case.defective);
+        let f1 = f1_max(scores, defective).unwrap();
+        let pr = precision_recall_curve(scores, defective).unwrap();
+        let roc = roc_curve(scores, defective).unwrap();
+        for (what, found, expected) in [
+            (
+                "AUROC",
+                &[auroc(scores, defective).unwrap()][..],
+                &[case.auroc][..],
+            ),
+            (
+                "average precision",
+                &[average_precision(scores, defective).unwrap()],
+                &[case.average_precision],
+            ),
+            ("F1", &[f1.f1], &[case.f1_max]),
+            ("threshold of F1", &[f1.threshold], &[case.f1_threshold]),
+            ("precision", &pr.precision, &case.pr.precision),
+            ("recall", &pr.recall, &case.pr.recall),
+            ("thresholds of precision", &pr.thresholds, &case.pr.thresholds),
+            (
+                "false positive rate",
+                &roc.false_positive_rate[1..],
+                &case.roc.fpr,
+            ),
+            ("true positive rate", &roc.true_positive_rate[1..], &case.roc.tpr),
+            ("thresholds of rates", &roc.thresholds[1..], &case.roc.thresholds),
+        ] {
+            if !same(found, expected) {
+                failures.push(format!("{}: {what}: {found:?} for {expected:?}", case.name));
+            }
+        }
+    }
+    assert!(golden.cases.len() >= 18);
+    assert!(failures.is_empty(), "{failures:#?}");
+}
 
 #[test]
 fn areas_are_those_of_scikit_learn() {

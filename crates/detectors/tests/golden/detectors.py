@@ -20,6 +20,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 from sklearn.svm import OneClassSVM
 
+from inputs import hash_indices, shortened
+
 mpmath.mp.dps = 40
 MASK = 2**64 - 1
 QUERIES = 10
@@ -89,7 +91,7 @@ def svm(x, q, kernel, degree, max_iter, nu=0.5):
         spread = max(spread, difference / (np.abs(decision).max() or 1.0))
     return result | {
         "decision": decision.tolist(),
-        "support": model.support_.tolist(),
+        "support": hash_indices(model.support_),
         "iterations": int(model.n_iter_),
         "offset": float(model.offset_[0]),
         "determined": bool(determined and spread < 1e-7),
@@ -190,7 +192,8 @@ def main():
 
     cosine = [[d, float(log_kernel_integral("cosine", d))] for d in (1, 2, 3, 10, 100, 1000, 50176, 802816, 10**6)]
     path = pathlib.Path(__file__).with_suffix(".json")
-    path.write_text(json.dumps({"cases": cases, "aurocs": aurocs, "cosine": cosine}) + "\n")
+    result = shortened({"cases": cases, "aurocs": aurocs, "cosine": cosine}, 13, {"first", "last_query", "h", "auroc"})
+    path.write_text(json.dumps(result, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

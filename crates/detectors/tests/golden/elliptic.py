@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.covariance import EllipticEnvelope
 
 from forest import bell
+from inputs import shortened
 
 SEEDS = 20
 
@@ -86,7 +87,7 @@ def main():
         case("three levels", 1801, 3, 180, contamination=0.25),
     ]
     path = pathlib.Path(__file__).with_suffix(".json")
-    path.write_text("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
+    path.write_text("[\n" + ",\n".join(json.dumps(shortened(c), separators=(",", ":")) for c in cases) + "\n]\n")
 
 
 if __name__ == "__main__":

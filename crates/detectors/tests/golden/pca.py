@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 
 from forest import bell
+from inputs import shortened
 
 
 def case(name, n, d, m):
@@ -33,7 +34,7 @@ def case(name, n, d, m):
 def main():
     cases = [case("more columns", 25, 400, 7), case("more rows", 60, 6, 9), case("square", 12, 12, 3)]
     path = pathlib.Path(__file__).with_suffix(".json")
-    path.write_text("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
+    path.write_text("[\n" + ",\n".join(json.dumps(shortened(c), separators=(",", ":")) for c in cases) + "\n]\n")
 
 
 if __name__ == "__main__":
