@@ -51,6 +51,7 @@ mod reference;
 mod resnet;
 mod simd;
 mod stem;
+mod strassen;
 mod tensors;
 mod transformer;
 mod twister;
