@@ -79,6 +79,8 @@ pub struct Plan {
     /// How images are resized.
     pub resize: ResizeMode,
     weights: BTreeMap<(Architecture, Initialization), Weights>,
+    /// Of the weights by layer: computed once, since they take hundreds of megabytes to their end.
+    digests: BTreeMap<(Architecture, Initialization, String), String>,
 }
 
 /// Preprocessing of a network's input, as its weights' authors did it.
@@ -116,6 +118,7 @@ impl Plan {
         let mut networks = vec![];
         let mut left_out = vec![];
         let mut weights_identity = BTreeMap::new();
+        let mut digests = BTreeMap::new();
         known_layers(&config.architectures, config.layers.as_deref())?;
         for &architecture in &config.architectures {
             let layers = layers(architecture, config.layers.as_deref())?;
@@ -123,7 +126,9 @@ impl Plan {
                 let loaded = load_weights(config, architecture, initialization, &layers)?;
                 for layer in &layers {
                     let digest = loaded.digest(architecture, layer)?;
-                    weights_identity.insert(format!("{architecture}/{initialization}/{layer}"), digest);
+                    let name = format!("{architecture}/{initialization}/{layer}");
+                    weights_identity.insert(name, digest.clone());
+                    digests.insert((architecture, initialization, layer.clone()), digest);
                 }
                 weights.insert((architecture, initialization), loaded);
                 networks.push((architecture, initialization, layers.clone()));
@@ -162,6 +167,7 @@ impl Plan {
             left_out,
             resize: config.resize,
             weights,
+            digests,
         };
         for object in 0..plan.objects.len() {
             let fingerprint = &fingerprints[&plan.objects[object].name];
@@ -190,7 +196,7 @@ impl Plan {
         let input = architecture.input(initialization);
         let first_set = self.feature_sets.len();
         for layer in layers {
-            let weights_digest = self.weights[&network].digest(architecture, layer)?;
+            let weights_digest = self.digests[&(architecture, initialization, layer.clone())].clone();
             let crop = input.crop as usize;
             let dimensions = architecture.layer_shape(layer, crop, crop)?.len();
             for &augmented in config.augmented.values() {
