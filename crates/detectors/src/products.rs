@@ -309,7 +309,14 @@ impl InnerProducts {
                     .collect()
             })
             .collect();
-        self.near = near.into_iter().flatten().collect();
+        self.near = near
+            .into_iter()
+            .flatten()
+            .flat_map(|((i, j), exact)| {
+                let mirrored = if i < n { (j, i) } else { (i, j) };
+                [((i, j), exact), (mirrored, exact)]
+            })
+            .collect();
     }
 
     /// Squared distance of row i (query rows are numbered from n) and training row j by difference.
@@ -324,6 +331,30 @@ impl InnerProducts {
         (squares - 2.0 * product, squares)
     }
 
+    /// [`sq_distance`](Self::sq_distance) of row i and the first training rows.
+    fn sq_distances(&self, i: usize, out: &mut [f64]) {
+        let n = self.train_rows.len();
+        let (row, products) = if i < n {
+            (&self.train_rows[i], self.train.row(i))
+        } else {
+            (&self.query_rows[i - n], self.cross.row(i - n))
+        };
+        let square = row.square;
+        if let Some(products) = products.as_slice() {
+            pulp::Arch::new().dispatch(|| {
+                for ((out, column), product) in out.iter_mut().zip(&self.train_rows).zip(products) {
+                    *out = (square + column.square - 2.0 * product).max(0.0);
+                }
+            });
+        }
+        for ((_, j), exact) in self.near.range((i, 0)..(i, out.len())) {
+            out[*j] = *exact;
+        }
+        if let Some(own) = out.get_mut(i) {
+            *own = 0.0;
+        }
+    }
+
     fn is_near(&self, i: usize, j: usize) -> bool {
         let (difference, squares) = self.difference(i, j);
         difference <= NEAR * squares
@@ -335,12 +366,7 @@ impl InnerProducts {
         }
         let (difference, squares) = self.difference(i, j);
         if difference <= NEAR * squares {
-            let key = if i < self.train_rows.len() {
-                (i.max(j), i.min(j))
-            } else {
-                (i, j)
-            };
-            if let Some(exact) = self.near.get(&key) {
+            if let Some(exact) = self.near.get(&(i, j)) {
                 return *exact;
             }
         }
@@ -450,6 +476,37 @@ impl<'a> ProductsView<'a> {
     /// `|q - x_j|^2` of query row q and training row j.
     pub fn query_sq_distance(&self, q: usize, j: usize) -> f64 {
         self.products.sq_distance(self.products.train_len() + q, j)
+    }
+
+    /// `<x_i, x_j>` for the first training rows j, as [`train_inner`](Self::train_inner) gives them one by one.
+    pub(crate) fn train_inner_row(&self, i: usize, out: &mut [f64]) {
+        self.inner_row(self.products.train.row(i), self.products.train_rows[i], out);
+    }
+
+    /// `<q, x_j>` for the first training rows j, as [`query_inner`](Self::query_inner) gives them one by one.
+    pub(crate) fn query_inner_row(&self, q: usize, out: &mut [f64]) {
+        self.inner_row(self.products.cross.row(q), self.products.query_rows[q], out);
+    }
+
+    fn inner_row(&self, products: ArrayView1<'_, f64>, row: RowSums, out: &mut [f64]) {
+        let (own, centre, mean) = (self.offset(&row), self.centre_square(), self.products.centre.mean);
+        if let Some(products) = products.as_slice() {
+            pulp::Arch::new().dispatch(|| {
+                for ((out, product), column) in out.iter_mut().zip(products).zip(&self.products.train_rows) {
+                    *out = product + own + (column.about + mean * column.sum) + centre;
+                }
+            });
+        }
+    }
+
+    /// `|x_i - x_j|^2` for the first training rows j.
+    pub(crate) fn train_sq_distance_row(&self, i: usize, out: &mut [f64]) {
+        self.products.sq_distances(i, out);
+    }
+
+    /// `|q - x_j|^2` for the first training rows j.
+    pub(crate) fn query_sq_distance_row(&self, q: usize, out: &mut [f64]) {
+        self.products.sq_distances(self.products.train_len() + q, out);
     }
 
     /// Population variance of all n x d entries of the training rows (numpy's `X.var()`).
