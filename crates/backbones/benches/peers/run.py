@@ -12,7 +12,8 @@ peer, ours, ...; a turn gives the median time of its passes, a round has a turn 
 printed is the median over rounds, of ratios as well (of a peer's turn and ours right after it).
 
 Peers come from `requirements.txt`, installed into `target/peers` at the first run; or set
-BLEMISH_PEERS_PYTHON to a Python that has them. `--avx2` compares with PyTorch alone, both held to AVX2.
+BLEMISH_PEERS_PYTHON to a Python that has them. Where BLEMISH_PEERS_BUILT is set the example that is there
+is measured, and nothing is built. `--avx2` compares with PyTorch alone, both held to AVX2.
 """
 
 import argparse
