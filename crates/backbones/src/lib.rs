@@ -23,6 +23,8 @@
 //!   only the first layers and the full file are the same thing to those layers.
 //! - **Kernels** (`conv`, `product`) work on NHWC activations: a convolution gathers its patches as
 //!   rows and multiplies them with the weights.
+//! - A network from an **ONNX** file (`onnx`, behind the feature of that name) is run by another runtime, with the
+//!   same seam: taps in, matrices out.
 //! - The **network** joins the three. Batch normalisation is folded into the convolutions, in f64.
 //!
 //! # Determinism
@@ -39,6 +41,8 @@ mod description;
 mod error;
 mod find;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod pickle;
 mod prepare;
 mod product;
@@ -62,6 +66,8 @@ pub use architecture::{Architecture, Initialization, InputSpec};
 pub use description::TapShape;
 pub use error::BackbonesError;
 pub use network::Network;
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxError, OnnxNetwork};
 pub use profile::{Profile, ProfileEntry};
 pub use published::PublishedWeights;
 pub use pytorch::PytorchError;
