@@ -25,3 +25,11 @@ fn load(bencher: divan::Bencher<'_, '_>, architecture: Architecture) {
     Weights::random(architecture, 0).save(&path).unwrap();
     bencher.bench(|| Weights::load_for(&path, architecture, architecture.study_layers()).unwrap());
 }
+
+/// Of the last layer, so of all tensors.
+#[divan::bench(args = Architecture::ALL, sample_count = 3)]
+fn digest(bencher: divan::Bencher<'_, '_>, architecture: Architecture) {
+    let weights = Weights::random(architecture, 0);
+    let last = architecture.layers().last().unwrap();
+    bencher.bench(|| weights.digest(architecture, last).unwrap());
+}

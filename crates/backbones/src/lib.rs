@@ -55,6 +55,7 @@ mod reference;
 mod resnet;
 mod simd;
 mod stem;
+mod strassen;
 mod tensors;
 mod transformer;
 mod twister;

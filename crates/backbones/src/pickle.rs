@@ -18,6 +18,8 @@ use crate::pytorch::PytorchError;
 pub(crate) const MAXIMUM_BYTES: usize = 8 << 20;
 /// The most values that may be on the stack, remembered, or made.
 const MAXIMUM_VALUES: usize = 1 << 20;
+/// The most tensors and the most storages.
+const MAXIMUM_TENSORS: usize = 1 << 16;
 /// The most axes of a tensor.
 const MAXIMUM_AXES: usize = 16;
 
@@ -99,6 +101,8 @@ pub(crate) struct Machine<'a> {
     /// The heights of the stack at the marks.
     marks: Vec<usize>,
     memo: HashMap<usize, Value<'a>>,
+    /// Pairs of lists that became dictionaries: the only values that can be stored twice.
+    copied: usize,
     /// Tuples and lists.
     sequences: Vec<Vec<Value<'a>>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
@@ -149,8 +153,14 @@ impl<'a> Machine<'a> {
                 return self.pop();
             }
             self.step(instruction, start)?;
-            let made = self.sequences.len() + self.dicts.len() + self.storages.len() + self.tensors.len();
+            let made = self.sequences.len() + self.dicts.len() + self.copied;
             let most = self.stack.len().max(self.marks.len()).max(self.memo.len());
+            if self.tensors.len().max(self.storages.len()) > MAXIMUM_TENSORS {
+                return Err(PytorchError::Limit {
+                    what: "tensors in its pickle",
+                    limit: MAXIMUM_TENSORS as u64,
+                });
+            }
             if made.max(most) > MAXIMUM_VALUES {
                 return Err(PytorchError::Limit {
                     what: "values in its pickle",
@@ -319,6 +329,7 @@ impl<'a> Machine<'a> {
                     _ => Err(self.malformed(wrong)),
                 });
                 let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+                self.copied += pairs.len();
                 self.new_dict(pairs);
             }
             (Global::RebuildTensor, [storage, offset, shape, strides, _gradient, _hooks, ..]) => {
@@ -604,6 +615,18 @@ mod tests {
                 "{endless:?}"
             );
         }
+        // A thousand pairs, made a dictionary again and again.
+        let mut copies = b"ccollections\nOrderedDict\nq\x00](".to_vec();
+        copies.extend(b"NN\x86".repeat(1000));
+        copies.extend(b"e\x85q\x01");
+        copies.extend(b"h\x00h\x01R".repeat(2000));
+        assert!(matches!(run(&copies), Err(PytorchError::Limit { .. })));
+        // A tensor, made again and again.
+        let mut tensors = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n".to_vec();
+        tensors.extend(b"X\x01\x00\x00\x000X\x01\x00\x00\x000K\x01tQq\x00");
+        tensors.extend(b"ctorch._utils\n_rebuild_tensor_v2\nq\x01(h\x00K\x00))NNtq\x02");
+        tensors.extend(b"h\x01h\x02R".repeat(MAXIMUM_TENSORS + 1));
+        assert!(matches!(run(&tensors), Err(PytorchError::Limit { limit, .. }) if limit == 1 << 16));
         let mut memo = b"N".to_vec();
         for i in 0..=MAXIMUM_VALUES as u32 {
             memo.push(b'r');

@@ -6,7 +6,7 @@ use crate::description::{ConvolutionStep, EmbeddingStep, EncoderStep, TensorSpec
 use crate::error::BackbonesError;
 use crate::product::Linear;
 use crate::simd::Available;
-use crate::transformer::{Embedding, Encoder, Normalisation};
+use crate::transformer::{Dense, Embedding, Encoder, Normalisation};
 use crate::weights::Weights;
 
 /// Added to the variance of every batch normalisation: torchvision's.
@@ -20,6 +20,8 @@ pub(crate) struct Source<'a> {
     pub(crate) weights: &'a Weights,
     /// The layer they are needed for.
     pub(crate) layer: &'static str,
+    /// How many positions the layer has for images of the usual size.
+    pub(crate) positions: usize,
 }
 
 /// The weight and the bias of a convolution with its batch normalisation in it.
@@ -75,6 +77,7 @@ impl<'a> Source<'a> {
             step.input_channels,
             &weight,
             &bias,
+            self.positions,
         ))
     }
 
@@ -104,17 +107,17 @@ impl<'a> Source<'a> {
         let scaled = |output: usize| if output < step.width { scale } else { 1.0 };
         let (in_weight, in_bias) = (tensors[2], tensors[3]);
         let in_bias: Vec<f32> = in_bias.iter().enumerate().map(|(n, b)| b * scaled(n)).collect();
-        let in_projection = Linear::new(self.set, step.width, &in_bias, |k, n| {
+        let in_projection = Dense::new(self.set, step.width, &in_bias, |k, n| {
             in_weight[n * step.width + k] * scaled(n)
         });
         Ok(Encoder {
             heads: step.heads,
             before_attention: Normalisation::new(tensors[0], tensors[1]),
             in_projection,
-            out_projection: self.linear(tensors[4], tensors[5]),
+            out_projection: self.dense(tensors[4], tensors[5]),
             before_perceptron: Normalisation::new(tensors[6], tensors[7]),
-            hidden: self.linear(tensors[8], tensors[9]),
-            output: self.linear(tensors[10], tensors[11]),
+            hidden: self.dense(tensors[8], tensors[9]),
+            output: self.dense(tensors[10], tensors[11]),
         })
     }
 
@@ -122,5 +125,10 @@ impl<'a> Source<'a> {
     fn linear(&self, weight: &[f32], bias: &[f32]) -> Linear {
         let depth = weight.len() / bias.len();
         Linear::new(self.set, depth, bias, |k, n| weight[n * depth + k])
+    }
+
+    fn dense(&self, weight: &[f32], bias: &[f32]) -> Dense {
+        let depth = weight.len() / bias.len();
+        Dense::new(self.set, depth, bias, |k, n| weight[n * depth + k])
     }
 }

@@ -1,11 +1,12 @@
 //! The first convolution of a residual network, with ReLU and the pooling after it.
+#![expect(unsafe_code, reason = "a kernel of vector instructions")]
 
 use rayon::prelude::*;
 
 use crate::description::{TapShape, Window};
 use crate::product::{Activation, Left, Linear};
 use crate::profile::{Context, Part};
-use crate::simd::Available;
+use crate::simd::{Available, Simd, per_set};
 
 /// A convolution of few channels, ReLU, and the greatest of each window of its output.
 ///
@@ -29,6 +30,7 @@ impl Stem {
         weight: &[f32],
         bias: &[f32],
     ) -> Self {
+        assert!(pool.kernel <= MOST_ROWS, "a small window");
         let kernel = window.kernel;
         let linear = Linear::new(set, kernel * kernel * input_channels, bias, |k, output| {
             let (position, input) = (k / input_channels, k % input_channels);
@@ -134,32 +136,85 @@ impl Stem {
                 next += 1;
             }
             context.timed(Part::Stem, 0, || {
-                for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-                    // Of numbers that are not negative the greatest is at least 0.
-                    out.fill(0.0);
-                    for y in span.clone() {
-                        let row = &kept[y % self.pool.kernel * conv_len..][..conv_len];
-                        for x in self::span(x, self.pool, conv_width) {
-                            greatest(out, &row[x * channels..(x + 1) * channels]);
-                        }
-                    }
+                let mut rows = [&[][..]; MOST_ROWS];
+                for (row, y) in rows.iter_mut().zip(span.clone()) {
+                    *row = &kept[y % self.pool.kernel * conv_len..][..conv_len];
                 }
+                let rows = &rows[..span.len()];
+                assert!(
+                    out.len() == pooled && rows.iter().all(|row| row.len() == conv_len),
+                    "whole rows"
+                );
+                // SAFETY: asserted, and every span of columns ends within the row.
+                unsafe { greatest_of(context.set, rows, self.pool, conv_width, channels, out) };
             });
         }
     }
 }
 
-/// Element by element the greater, and NaN where either is not finite.
-#[inline]
-fn greatest(out: &mut [f32], values: &[f32]) {
-    for (out, value) in out.iter_mut().zip(values) {
-        // 0 for a finite number, NaN for the others, which a comparison would lose.
-        let greater = if *value > *out { *value } else { *out };
-        *out = greater + *value * 0.0;
+/// The most rows under a window of the pooling.
+const MOST_ROWS: usize = 8;
+
+/// A row of the pooling: the greatest of each window's numbers, which are not negative, and NaN where
+/// one is not finite.
+///
+/// # Safety
+/// Each of `rows` has `width * channels` numbers, `out` as many as the pooling has positions, times
+/// `channels`.
+#[inline(always)]
+unsafe fn greatest<S: Simd>(
+    s: S,
+    rows: &[&[f32]],
+    pool: Window,
+    width: usize,
+    channels: usize,
+    out: &mut [f32],
+) {
+    for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+        let columns = span(x, pool, width);
+        let mut channel = 0;
+        while channel + S::LANES <= channels {
+            // 0 as long as all are finite, then NaN, which a comparison would lose.
+            let (mut most, mut zero) = (s.zero(), s.zero());
+            for row in rows {
+                for x in columns.clone() {
+                    // SAFETY: the columns end within the row, and so do whole vectors of channels.
+                    let v = unsafe { s.load(row.as_ptr().add(x * channels + channel)) };
+                    most = s.max(most, v);
+                    zero = s.fma(v, s.zero(), zero);
+                }
+            }
+            // SAFETY: as many channels as those read.
+            unsafe { s.store(out.as_mut_ptr().add(channel), s.add(most, zero)) };
+            channel += S::LANES;
+        }
+        for channel in channel..channels {
+            let (mut most, mut zero) = (0.0_f32, 0.0_f32);
+            for row in rows {
+                for x in columns.clone() {
+                    let v = row[x * channels + channel];
+                    most = if v > most { v } else { most };
+                    zero += v * 0.0;
+                }
+            }
+            out[channel] = most + zero;
+        }
     }
 }
 
+per_set!(
+    /// A row of the pooling.
+    unsafe fn greatest_of(
+        rows: &[&[f32]],
+        pool: Window,
+        width: usize,
+        channels: usize,
+        out: &mut [f32],
+    ) = greatest
+);
+
 /// The rows, of `side`, under the window at `position`.
+#[inline(always)]
 fn span(position: usize, window: Window, side: usize) -> std::ops::Range<usize> {
     let start = position * window.stride;
     start.saturating_sub(window.padding)..(start + window.kernel).saturating_sub(window.padding).min(side)

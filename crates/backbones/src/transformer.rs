@@ -7,7 +7,8 @@ use crate::activation::exp_negative;
 use crate::buffer::Aligned;
 use crate::product::{Activation, Finish, Left, Linear, Panels, packed_len, product};
 use crate::profile::{Context, Part};
-use crate::simd::{Simd, per_set};
+use crate::simd::{Available, Simd, per_set};
+use crate::strassen::{Images, Strassen};
 
 /// Added to the variance of every layer normalisation: torchvision's.
 const EPSILON: f32 = 1e-6;
@@ -228,36 +229,93 @@ impl Normalisation {
     }
 }
 
+/// A linear layer by the method that suits it.
+#[derive(Debug)]
+pub(crate) enum Dense {
+    Plain(Linear),
+    Strassen(Strassen),
+}
+
+impl Dense {
+    pub(crate) fn new(
+        set: Available,
+        depth: usize,
+        bias: &[f32],
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        match Strassen::new(set, depth, bias, &value) {
+            Some(strassen) => Dense::Strassen(strassen),
+            None => Dense::Plain(Linear::new(set, depth, bias, value)),
+        }
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Dense::Plain(linear) => linear.columns,
+            Dense::Strassen(strassen) => strassen.columns(),
+        }
+    }
+
+    /// `out = activation(left weights + bias + residual)`, its rows `out_stride` apart.
+    pub(crate) fn run(
+        &self,
+        context: Context<'_>,
+        left: Images<'_>,
+        out: &mut [f32],
+        out_stride: usize,
+        residual: Option<(&[f32], usize)>,
+        activation: Activation,
+    ) {
+        match self {
+            Dense::Plain(linear) => {
+                let rows = left.images * left.rows;
+                let left = Left::rows(left.values, rows, left.stride, linear.depth);
+                linear.run(context, left, out, out_stride, residual, activation);
+            }
+            Dense::Strassen(strassen) => strassen.run(context, left, out, out_stride, residual, activation),
+        }
+    }
+}
+
 /// A block of the encoder.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     pub(crate) heads: usize,
     pub(crate) before_attention: Normalisation,
     /// To queries, which are scaled already, keys and values, side by side.
-    pub(crate) in_projection: Linear,
-    pub(crate) out_projection: Linear,
+    pub(crate) in_projection: Dense,
+    pub(crate) out_projection: Dense,
     pub(crate) before_perceptron: Normalisation,
-    pub(crate) hidden: Linear,
-    pub(crate) output: Linear,
+    pub(crate) hidden: Dense,
+    pub(crate) output: Dense,
 }
 
 impl Encoder {
     /// `images` images of tokens.
     pub(crate) fn run(&self, context: Context<'_>, images: usize, from: &[f32], to: &mut [f32]) {
-        let width = self.out_projection.columns;
+        let width = self.out_projection.columns();
         let rows = from.len() / width;
         let take = |columns: usize| context.pool.take(rows * columns);
+        fn of(values: &[f32], [images, rows, stride]: [usize; 3]) -> Images<'_> {
+            Images {
+                values,
+                images,
+                rows,
+                stride,
+            }
+        }
+        let shape = |stride| [images, rows / images, stride];
         let mut normal = take(width);
         self.before_attention.run(context, from, &mut normal);
         let mut mixed = take(width);
         {
-            let three = self.in_projection.columns;
+            let three = self.in_projection.columns();
             let mut projected = take(three);
-            let left = Left::rows(&normal, rows, width, width);
+            let left = of(&normal, shape(width));
             self.in_projection
                 .run(context, left, &mut projected, three, None, Activation::None);
             self.attention(context, images, &projected, &mut normal);
-            let left = Left::rows(&normal, rows, width, width);
+            let left = of(&normal, shape(width));
             self.out_projection.run(
                 context,
                 left,
@@ -269,19 +327,19 @@ impl Encoder {
         }
         self.before_perceptron.run(context, &mixed, &mut normal);
         // Rows a multiple of 4 KiB apart would share a few lines of the first-level cache.
-        let stride = self.hidden.columns + 16;
+        let stride = self.hidden.columns() + 16;
         let mut hidden = take(stride);
-        let left = Left::rows(&normal, rows, width, width);
+        let left = of(&normal, shape(width));
         self.hidden
             .run(context, left, &mut hidden, stride, None, Activation::Gelu);
-        let left = Left::rows(&hidden, rows, stride, self.hidden.columns);
+        let left = of(&hidden, shape(stride));
         self.output
             .run(context, left, to, width, Some((&mixed, width)), Activation::None);
     }
 
     /// Attention of every image: queries, keys and values side by side to rows of all heads.
     fn attention(&self, context: Context<'_>, images: usize, projected: &[f32], out: &mut [f32]) {
-        let three = self.in_projection.columns;
+        let three = self.in_projection.columns();
         let width = three / 3;
         let tokens = projected.len() / three / images;
         let head = width / self.heads;
@@ -433,7 +491,7 @@ mod tests {
                 f64::from(projected[(image * tokens + token) * 3 * width + which * width + channel])
             };
             for set in available() {
-                let linear = |n: usize| Linear::new(set, width, &vec![0.0; n], |_, _| 0.0);
+                let linear = |n: usize| Dense::new(set, width, &vec![0.0; n], |_, _| 0.0);
                 let norm = || Normalisation::new(&vec![1.0; width], &vec![0.0; width]);
                 let encoder = Encoder {
                     heads,

@@ -242,7 +242,8 @@ impl Weights {
         let number = |hasher: &mut blake3::Hasher, n: usize| {
             hasher.update(&(n as u64).to_le_bytes());
         };
-        let mut bytes = Vec::new();
+        // A piece at a time: the bytes of all values need not be held beside them.
+        let mut bytes = [0; 1 << 16];
         for (name, (shape, values)) in &read {
             number(&mut hasher, name.len());
             hasher.update(name.as_bytes());
@@ -250,9 +251,13 @@ impl Weights {
             for side in shape {
                 number(&mut hasher, *side);
             }
-            bytes.clear();
-            bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-            hasher.update(&bytes);
+            for piece in values.chunks(bytes.len() / 4) {
+                let (places, _) = bytes.as_chunks_mut::<4>();
+                for (place, value) in places.iter_mut().zip(piece) {
+                    *place = value.to_le_bytes();
+                }
+                hasher.update(&bytes[..4 * piece.len()]);
+            }
         }
         Ok(hasher.finalize().to_hex().to_string())
     }

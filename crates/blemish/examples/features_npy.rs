@@ -11,7 +11,7 @@
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use blemish::backbones::{Architecture, Initialization, Network, Weights};
@@ -72,7 +72,7 @@ fn main() -> Result<(), Failure> {
     let object = dataset.objects.first().ok_or("no object")?;
     let architecture = Architecture::Resnet18;
     let file = Weights::find(Path::new(weights), architecture, Initialization::Imagenet1kV1)?;
-    let input = architecture.input();
+    let input = architecture.input(Initialization::Imagenet1kV1);
     let extractor = Extractor {
         network: Network::new(architecture, &Weights::load(&file)?, &[layer.as_str()])?,
         prepare: Preprocess {
@@ -96,7 +96,7 @@ fn main() -> Result<(), Failure> {
     for view in View::ALL {
         extractor.write(&mut train, &object.train, view)?;
     }
-    let bytes = train.seek(SeekFrom::Current(0))?;
+    let bytes = train.stream_position()?;
     train.flush()?;
     let mut test = create(folder.join("test.npy"), "<f4", &format!("({m}, {d})"))?;
     extractor.write(&mut test, &object.test, View::Original)?;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Arguments: a folder with `train.npy`, `test.npy`, `originals.npy` and `defective.npy`, and, optionally, a file to
-//! write the times to as JSON, for `benches/peer_scikit_learn.py` to compare with. Files are read before the clock
+//! write the times to as JSON, for `benches/peer_scikit_learn.py` to compare with, or `--errors`, to compare all squared
+//! distances with those of the same rows in f64 (which takes twice the memory). Files are read before the clock
 //! starts; everything else, from rows to AUROC, is inside.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
 
@@ -128,9 +129,46 @@ impl Set<'_> {
     }
 }
 
+/// Compares squared distances with those of rows in f64.
+fn errors(
+    products: &InnerProducts,
+    train: &[ArrayView2<'_, f32>],
+    test: ArrayView2<'_, f32>,
+) -> Result<(), Failure> {
+    let wide: Vec<_> = train.iter().map(|g| g.mapv(f64::from)).collect();
+    let views: Vec<_> = wide.iter().map(|g| g.view()).collect();
+    let exact = InnerProducts::from_rows(&views, test.mapv(f64::from).view())?;
+    let (view, exact) = (products.view(), exact.view());
+    let mut found = vec![];
+    for j in 0..view.train_len() {
+        let rows = (0..j).map(|i| (view.train_sq_distance(i, j), exact.train_sq_distance(i, j)));
+        let queries =
+            (0..view.query_len()).map(|q| (view.query_sq_distance(q, j), exact.query_sq_distance(q, j)));
+        let pairs = rows.chain(queries).filter(|(_, exact)| *exact > 0.0);
+        found.extend(pairs.map(|(found, exact)| (found / exact - 1.0).abs()));
+    }
+    found.sort_unstable_by(f64::total_cmp);
+    let squares: f64 = found.iter().map(|e| e * e).sum();
+    let at = |part: f64| found[(part * (found.len() - 1) as f64) as usize];
+    println!(
+        "errors of {} squared distances, relative: root mean square {:.1e}, median {:.1e}, 99 % {:.1e}, 99.9 % {:.1e}, \
+         largest {:.1e}",
+        found.len(),
+        (squares / found.len() as f64).sqrt(),
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1);
-    let folder = arguments.next().ok_or("arguments: FOLDER [TIMES.json]")?;
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.is_empty() {
+        return Err("arguments: FOLDER [TIMES.json | --errors]".into());
+    }
+    let folder = arguments.remove(0);
     let folder = Path::new(&folder);
     let (train, test) = (
         matrix(&folder.join("train.npy"))?,
@@ -174,8 +212,11 @@ fn main() -> Result<(), Failure> {
         report.push((name, times));
     }
     let total = whole.elapsed().as_secs_f64();
+    if arguments.as_slice() == ["--errors"] {
+        return errors(&products, &groups, test.view());
+    }
     println!("all {} experiments: {total:.3} s", 2 * study_grid().len());
-    if let Some(path) = arguments.next() {
+    if let Some(path) = arguments.first() {
         let sets: BTreeMap<&str, BTreeMap<&str, f64>> = report
             .iter()
             .map(|(name, times)| (*name, times.iter().map(|(k, t)| (k.name(), *t)).collect()))

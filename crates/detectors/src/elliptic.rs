@@ -1,6 +1,7 @@
 //! Elliptic envelope: Mahalanobis distances from a robust estimate of location and covariance.
 
 mod mcd;
+mod relative;
 mod scatter;
 
 use faer::Mat;

@@ -166,8 +166,11 @@ impl KernelDensityModel {
     /// If the products are of another number of training rows.
     pub fn score(&self, products: ProductsView<'_>) -> Result<Vec<f64>, DetectorError> {
         self.check(products)?;
-        let distance = |q| move |j| products.query_sq_distance(q, j);
-        let score = |q| self.minus_log_density((0..self.n).map(distance(q)));
+        let score = |q| {
+            let mut squares = vec![0.0; self.n];
+            products.query_sq_distance_row(q, &mut squares);
+            self.minus_log_density(squares)
+        };
         Ok((0..products.query_len()).into_par_iter().map(score).collect())
     }
 
@@ -187,8 +190,10 @@ impl KernelDensityModel {
         }
         let others = self.parameters.estimate(self.n - 1, products.dimensions())?;
         let score = |i| {
-            let distances = (0..self.n).filter(|j| *j != i);
-            others.minus_log_density(distances.map(|j| products.train_sq_distance(i, j)))
+            let mut squares = vec![0.0; self.n];
+            products.train_sq_distance_row(i, &mut squares);
+            squares.remove(i);
+            others.minus_log_density(squares)
         };
         Ok((0..self.n).into_par_iter().map(score).collect())
     }
@@ -205,11 +210,11 @@ impl KernelDensityModel {
     }
 
     /// From the squared distances to the training rows.
-    fn minus_log_density(&self, sq_distances: impl Iterator<Item = f64>) -> f64 {
-        let kernel = self.parameters.kernel;
-        let terms: Vec<f64> = sq_distances
-            .map(|square| kernel.log_value(square.sqrt() / self.bandwidth))
-            .collect();
+    fn minus_log_density(&self, sq_distances: Vec<f64>) -> f64 {
+        let mut terms = sq_distances;
+        for term in &mut terms {
+            *term = self.parameters.kernel.log_value(term.sqrt() / self.bandwidth);
+        }
         let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if largest == f64::NEG_INFINITY {
             return f64::INFINITY;

@@ -55,4 +55,4 @@ pub use model::{FitOptions, Model};
 pub use pca::Pca;
 pub use products::{Element, InnerProducts, ProductsView};
 pub use spec::{DetectorKind, DetectorSpec, further_grid, study_grid};
-pub use svm::{OneClassSvm, OneClassSvmModel, SvmKernel};
+pub use svm::{Gamma, OneClassSvm, OneClassSvmModel, SvmKernel};

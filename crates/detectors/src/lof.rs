@@ -41,11 +41,13 @@ impl NeighborTable {
         let k = k_max.clamp(1, n - 1);
         let train = (0..n)
             .into_par_iter()
-            .map(|i| {
-                nearest(k, (0..n).filter(|j| *j != i), |j| {
-                    products.train_sq_distance(i, j)
-                })
-            })
+            .map_init(
+                || vec![0.0; n],
+                |distances, i| {
+                    products.train_sq_distance_row(i, distances);
+                    nearest(k, distances, Some(i))
+                },
+            )
             .collect();
         Ok(NeighborTable {
             n,
@@ -123,17 +125,24 @@ impl NeighborTable {
 fn of_query(products: ProductsView<'_>, k: usize) -> Vec<Vec<Neighbor>> {
     (0..products.query_len())
         .into_par_iter()
-        .map(|q| nearest(k, 0..products.train_len(), |j| products.query_sq_distance(q, j)))
+        .map_init(
+            || vec![0.0; products.train_len()],
+            |distances, q| {
+                products.query_sq_distance_row(q, distances);
+                nearest(k, distances, None)
+            },
+        )
         .collect()
 }
 
-/// The k nearest of `candidates`; equal distances by index.
-fn nearest(
-    k: usize,
-    candidates: impl Iterator<Item = usize>,
-    sq_distance: impl Fn(usize) -> f64,
-) -> Vec<Neighbor> {
-    let mut all: Vec<Neighbor> = candidates.map(|j| (sq_distance(j).sqrt(), j as u32)).collect();
+/// The k nearest, but for row `own`, by squared distances of all; equal distances by index.
+fn nearest(k: usize, sq_distances: &[f64], own: Option<usize>) -> Vec<Neighbor> {
+    let mut all: Vec<Neighbor> = sq_distances
+        .iter()
+        .enumerate()
+        .filter(|(j, _)| Some(*j) != own)
+        .map(|(j, square)| (square.sqrt(), j as u32))
+        .collect();
     let order = |a: &Neighbor, b: &Neighbor| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
     if all.len() > k {
         all.select_nth_unstable_by(k - 1, order);

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    Aggregate, Bandwidth, DensityKernel, EllipticEnvelope, IsolationForest, KNearestNeighbors, KernelDensity,
-    LocalOutlierFactor, Mahalanobis, OneClassSvm, Shrinkage, SvmKernel,
+    Aggregate, Bandwidth, DensityKernel, EllipticEnvelope, Gamma, IsolationForest, KNearestNeighbors,
+    KernelDensity, LocalOutlierFactor, Mahalanobis, OneClassSvm, Shrinkage, SvmKernel,
 };
 
 /// A detector with its setting.
@@ -185,6 +185,13 @@ impl DetectorSpec {
                 let study = OneClassSvm::new(svm.kernel);
                 let limit = |svm: &OneClassSvm| svm.max_iter.map_or(json!(-1), |limit| json!(limit));
                 differing(&mut setting, "max_iter", limit(svm), limit(&study));
+                let gamma = |svm: &OneClassSvm| match svm.gamma {
+                    Gamma::Scale => json!("scale"),
+                    Gamma::Auto => json!("auto"),
+                    Gamma::Value(gamma) => json!(gamma),
+                };
+                differing(&mut setting, "gamma", gamma(svm), gamma(&study));
+                differing(&mut setting, "coef0", json!(svm.coef0), json!(study.coef0));
                 differing(&mut setting, "nu", json!(svm.nu), json!(study.nu));
                 differing(&mut setting, "tol", json!(svm.tol), json!(study.tol));
             }

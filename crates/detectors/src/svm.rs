@@ -1,6 +1,7 @@
 //! One-class support vector machine (Schölkopf et al., 2001), solved as libsvm solves it (Chang and Lin, 2011;
 //! working sets by second-order information: Fan, Chen and Lin, 2005).
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{DetectorError, ProductsView};
@@ -9,8 +10,10 @@ use crate::{DetectorError, ProductsView};
 const TAU: f64 = 1e-12;
 /// Pair updates of a solver that is given no limit.
 const MOST_ITERATIONS: u64 = 10_000_000;
+/// Values whose powers are computed side by side.
+const PART: usize = 64;
 
-/// Kernel of a [`OneClassSvm`], with `gamma = 1 / (d * variance of all entries)` and `coef0 = 0`.
+/// Kernel of a [`OneClassSvm`], with its `gamma` and `coef0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SvmKernel {
@@ -18,13 +21,26 @@ pub enum SvmKernel {
     Linear,
     /// `exp(-gamma |x - y|^2)`
     Rbf,
-    /// `tanh(gamma <x, y>)`
+    /// `tanh(gamma <x, y> + coef0)`; not positive semidefinite, so that there may be several solutions
     Sigmoid,
-    /// `(gamma <x, y>)^degree`
+    /// `(gamma <x, y> + coef0)^degree`
     Poly {
         /// The degree, at least 1.
         degree: u32,
     },
+}
+
+/// Scale of the rows in a kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gamma {
+    /// `1 / (d * variance of all entries)`, or 1 if the variance is 0.
+    #[default]
+    Scale,
+    /// `1 / d`
+    Auto,
+    /// A positive number.
+    Value(f64),
 }
 
 /// Parameters of a one-class SVM; the score is minus scikit-learn's `decision_function`.
@@ -32,6 +48,10 @@ pub enum SvmKernel {
 pub struct OneClassSvm {
     /// The kernel.
     pub kernel: SvmKernel,
+    /// Scale of the rows; the linear kernel has none.
+    pub gamma: Gamma,
+    /// What the polynomial and the sigmoid kernel add, finite.
+    pub coef0: f64,
     /// Upper bound of the fraction of training errors, between 0 and 1.
     pub nu: f64,
     /// Tolerance of the stopping condition, positive.
@@ -42,10 +62,12 @@ pub struct OneClassSvm {
 }
 
 impl OneClassSvm {
-    /// The kernel with the study's parameters: nu 0.5, tol 1e-3, at most 1000 iterations.
+    /// The kernel with the study's parameters: gamma `scale`, coef0 0, nu 0.5, tol 1e-3, at most 1000 iterations.
     pub fn new(kernel: SvmKernel) -> OneClassSvm {
         OneClassSvm {
             kernel,
+            gamma: Gamma::Scale,
+            coef0: 0.0,
             nu: 0.5,
             tol: 1e-3,
             max_iter: Some(1000),
@@ -65,28 +87,36 @@ impl OneClassSvm {
         if !(self.tol > 0.0 && self.tol.is_finite()) {
             return Err(parameter("tol", self.tol, "positive"));
         }
-        let variance = products.variance();
-        let gamma = if variance == 0.0 {
-            1.0
-        } else {
-            1.0 / (products.dimensions() as f64 * variance)
-        };
+        if !self.coef0.is_finite() {
+            return Err(parameter("coef0", self.coef0, "a finite number"));
+        }
+        let gamma = self.gamma.of(products)?;
         let n = products.train_len();
         let kernel = self.kernel;
-        let value = |i: usize, j: usize| {
-            let inner = || products.train_inner(i, j);
-            kernel.value(gamma, inner, || products.train_sq_distance(i, j))
-        };
-        let diagonal: Vec<f64> = (0..n).map(|i| value(i, i)).collect();
+        let mut diagonal = vec![0.0; n];
         // libsvm keeps kernel rows in f32, and so does what its iterations do.
         let mut matrix = vec![0.0f32; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                let v = value(i, j) as f32;
-                matrix[i * n + j] = v;
-                matrix[j * n + i] = v;
-            }
-        }
+        matrix
+            .par_chunks_mut(n)
+            .zip(&mut diagonal)
+            .enumerate()
+            .with_min_len(16)
+            .for_each_init(
+                || vec![0.0; n],
+                |values, (i, (row, diagonal))| {
+                    let values = &mut values[..=i];
+                    match kernel {
+                        SvmKernel::Rbf => products.train_sq_distance_row(i, values),
+                        _ => products.train_inner_row(i, values),
+                    }
+                    kernel.apply(gamma, self.coef0, values);
+                    *diagonal = values[i];
+                    for (entry, value) in row.iter_mut().zip(values.iter()) {
+                        *entry = *value as f32;
+                    }
+                },
+            );
+        mirror(&mut matrix, n);
         // A high degree may leave the range of f32. libsvm goes on, and its result may yet be finite: so do we where
         // the number of iterations is limited. Without a limit there would be no promise to end.
         if self.max_iter.is_none() && !matrix.iter().all(|v| v.is_finite()) {
@@ -102,6 +132,7 @@ impl OneClassSvm {
         Ok(OneClassSvmModel {
             kernel,
             gamma,
+            coef0: self.coef0,
             n,
             support,
             dual_coef,
@@ -109,6 +140,21 @@ impl OneClassSvm {
             iterations: solution.iterations,
             converged: solution.converged,
         })
+    }
+}
+
+impl Gamma {
+    fn of(self, products: ProductsView<'_>) -> Result<f64, DetectorError> {
+        let dimensions = products.dimensions() as f64;
+        match self {
+            Gamma::Value(gamma) if gamma > 0.0 && gamma.is_finite() => Ok(gamma),
+            Gamma::Value(gamma) => Err(parameter("gamma", gamma, "a positive number")),
+            Gamma::Auto => Ok(1.0 / dimensions),
+            Gamma::Scale => match products.variance() {
+                0.0 => Ok(1.0),
+                variance => Ok(1.0 / (dimensions * variance)),
+            },
+        }
     }
 }
 
@@ -139,27 +185,56 @@ impl SvmKernel {
         }
     }
 
-    fn value(self, gamma: f64, inner: impl Fn() -> f64, sq_distance: impl Fn() -> f64) -> f64 {
+    /// Turns squared distances (rbf) or inner products (the others) into kernel values.
+    fn apply(self, gamma: f64, coef0: f64, values: &mut [f64]) {
         match self {
-            SvmKernel::Linear => inner(),
-            SvmKernel::Rbf => (-gamma * sq_distance()).exp(),
-            SvmKernel::Sigmoid => (gamma * inner()).tanh(),
-            SvmKernel::Poly { degree } => power(gamma * inner(), degree),
+            SvmKernel::Linear => {}
+            SvmKernel::Rbf => values.iter_mut().for_each(|v| *v = (-gamma * *v).exp()),
+            SvmKernel::Sigmoid => values.iter_mut().for_each(|v| *v = (gamma * *v + coef0).tanh()),
+            SvmKernel::Poly { degree } => pulp::Arch::new().dispatch(|| {
+                for values in values.chunks_mut(PART) {
+                    values.iter_mut().for_each(|v| *v = gamma * *v + coef0);
+                    power(values, degree);
+                }
+            }),
         }
     }
 }
 
-/// Power by squaring, in the order of operations that libsvm has.
-fn power(base: f64, times: u32) -> f64 {
-    let (mut square, mut result, mut t) = (base, 1.0, times);
+/// Powers by squaring, in the order of operations that libsvm has, of at most [`PART`] values.
+#[inline(always)]
+fn power(values: &mut [f64], times: u32) {
+    let mut squares = [1.0; PART];
+    for (square, value) in squares.iter_mut().zip(values.iter_mut()) {
+        *square = *value;
+        *value = 1.0;
+    }
+    let mut t = times;
     while t > 0 {
         if t % 2 == 1 {
-            result *= square;
+            for (value, square) in values.iter_mut().zip(&squares) {
+                *value *= square;
+            }
         }
-        square *= square;
+        for square in &mut squares {
+            *square *= *square;
+        }
         t /= 2;
     }
-    result
+}
+
+/// Copies the lower triangle of an n x n matrix to the upper one, in blocks, as one of the two is read across rows.
+fn mirror(matrix: &mut [f32], n: usize) {
+    const BLOCK: usize = 32;
+    for top in (0..n).step_by(BLOCK) {
+        for left in (0..=top).step_by(BLOCK) {
+            for i in top..(top + BLOCK).min(n) {
+                for j in left..(left + BLOCK).min(i) {
+                    matrix[j * n + i] = matrix[i * n + j];
+                }
+            }
+        }
+    }
 }
 
 /// A fitted one-class SVM.
@@ -167,6 +242,7 @@ fn power(base: f64, times: u32) -> f64 {
 pub struct OneClassSvmModel {
     kernel: SvmKernel,
     gamma: f64,
+    coef0: f64,
     n: usize,
     support: Vec<usize>,
     dual_coef: Vec<f64>,
@@ -184,8 +260,8 @@ impl OneClassSvmModel {
         self.check(products)?;
         self.decide(
             products.query_len(),
-            |q, i| products.query_inner(q, i),
-            |q, i| products.query_sq_distance(q, i),
+            |q, row| products.query_inner_row(q, row),
+            |q, row| products.query_sq_distance_row(q, row),
         )
     }
 
@@ -197,8 +273,8 @@ impl OneClassSvmModel {
         self.check(products)?;
         self.decide(
             self.n,
-            |j, i| products.train_inner(j, i),
-            |j, i| products.train_sq_distance(j, i),
+            |i, row| products.train_inner_row(i, row),
+            |i, row| products.train_sq_distance_row(i, row),
         )
     }
 
@@ -213,20 +289,27 @@ impl OneClassSvmModel {
         })
     }
 
-    /// Scores of so many rows, from their products and squared distances with training rows.
+    /// Scores of so many rows, from what writes a row's products or squared distances with all training rows.
     fn decide(
         &self,
         rows: usize,
-        inner: impl Fn(usize, usize) -> f64,
-        sq_distance: impl Fn(usize, usize) -> f64,
+        inner: impl Fn(usize, &mut [f64]),
+        sq_distance: impl Fn(usize, &mut [f64]),
     ) -> Result<Vec<f64>, DetectorError> {
+        let mut all = vec![0.0; self.n];
+        let mut values = vec![0.0; self.support.len()];
         let score = |q: usize| {
+            match self.kernel {
+                SvmKernel::Rbf => sq_distance(q, &mut all),
+                _ => inner(q, &mut all),
+            }
+            for (value, i) in values.iter_mut().zip(&self.support) {
+                *value = all[*i];
+            }
+            self.kernel.apply(self.gamma, self.coef0, &mut values);
             let mut sum = 0.0;
-            for (&i, alpha) in self.support.iter().zip(&self.dual_coef) {
-                sum += alpha
-                    * self
-                        .kernel
-                        .value(self.gamma, || inner(q, i), || sq_distance(q, i));
+            for (value, alpha) in values.iter().zip(&self.dual_coef) {
+                sum += alpha * value;
             }
             self.rho - sum
         };
@@ -243,7 +326,7 @@ impl OneClassSvmModel {
         self.n == n && self.support.len() == self.dual_coef.len() && self.support.iter().all(below)
     }
 
-    /// `1 / (d * variance of all entries of the training rows)`, the scale in the kernels.
+    /// The scale of the rows in use.
     pub fn gamma(&self) -> f64 {
         self.gamma
     }

@@ -49,8 +49,12 @@ fn rows_of(name: &str) -> (Array2<f32>, Array2<f32>) {
     (train.mapv(|x| x as f32), query.mapv(|x| x as f32))
 }
 
-/// Different generators cannot give equal scores, but equal expectations: means over 50 seeds must agree within three
-/// standard errors in each row, and, all rows together, about as closely as their standard errors say.
+/// The largest of some hundred deviations is farther off than this many standard errors once in a thousand cases.
+const FARTHEST: f64 = 4.5;
+
+/// Different generators cannot give equal scores, but equal expectations: means over 50 seeds must not differ by more
+/// than chance lets any row differ, and, all rows together, about as much as their standard errors say. (How many rows
+/// may be three standard errors off is the business of `conformance/forest.rs`.)
 #[test]
 fn mean_scores_are_scikit_learns() {
     let cases: Vec<Case> = blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "forest.json");
@@ -78,7 +82,7 @@ fn mean_scores_are_scikit_learns() {
             let error = ((variance + case.variance[row]) / seeds).sqrt();
             let z = (mean - case.mean[row]) / error;
             squares += z * z;
-            if z.abs() > 3.0 {
+            if z.abs() > FARTHEST {
                 failures.push(format!(
                     "{}: row {row}: {mean} for {}, {z:.2} errors off",
                     case.name, case.mean[row]

@@ -112,7 +112,7 @@ pub(crate) struct Layer {
     pub(crate) name: String,
     /// Number of features.
     pub(crate) dimensions: usize,
-    /// Content hash of what the layer depends on.
+    /// Content hash of what the layer depends on: computed once, since weights take hundreds of megabytes.
     pub(crate) digest: String,
 }
 

@@ -80,7 +80,7 @@ impl Job {
             .write(true)
             .open(&path)
             .map_err(WeightsError::io(&path))?;
-        // Until this process ends.
+        // Two writers would spoil each other's work.
         match part.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(WeightsError::Busy { path }),
@@ -94,7 +94,10 @@ impl Job {
             }
             return Err(error);
         }
-        let sha256 = sha256(&path)?;
+        part.seek(SeekFrom::Start(0)).map_err(WeightsError::io(&path))?;
+        let sha256 = sha256(&mut part, &path)?;
+        // Where locks are binding, nobody else could open the file to read it.
+        drop(part);
         if !sha256.starts_with(&self.sha256_prefix) {
             // Whatever it is, going on with it would not make it better.
             std::fs::remove_file(&path).map_err(WeightsError::io(&path))?;
@@ -106,7 +109,8 @@ impl Job {
         }
         let (architecture, initialization) = (weights.architecture, weights.initialization);
         let (layers, target) = put(&path, architecture, initialization, folder)?;
-        std::fs::remove_file(&path).map_err(WeightsError::io(&path))?;
+        // What is left over harms nobody, and another process may have removed it.
+        let _ = std::fs::remove_file(&path);
         Ok(Imported {
             architecture,
             initialization,
@@ -383,7 +387,7 @@ mod tests {
             let path = folder.path().join("source");
             let weights = Weights::random_for(Architecture::Resnet18, 0, &["layer1"]).unwrap();
             weights.save(&path).unwrap();
-            let prefix = sha256(&path).unwrap()[..8].to_owned();
+            let prefix = sha256(&mut File::open(&path).unwrap(), &path).unwrap()[..8].to_owned();
             let file = std::fs::read(&path).unwrap();
             Bench { folder, file, prefix }
         }

@@ -39,7 +39,7 @@ pub struct Imported {
 /// # Errors
 /// [`WeightsError`]; the folder is then as it was before.
 pub fn import(file: &Path, named: Option<&str>, folder: &Path) -> Result<Imported, WeightsError> {
-    let sha256 = sha256(file)?;
+    let sha256 = sha256(&mut File::open(file).map_err(WeightsError::io(file))?, file)?;
     let is_published = |p: &PublishedWeights| sha256.starts_with(p.sha256_prefix());
     let published = PublishedWeights::all().into_iter().find(is_published);
     let architectures = Weights::recognize(file)?;
@@ -153,9 +153,8 @@ pub(super) fn put(
     Ok((layers, path))
 }
 
-/// The SHA-256 of a file, in hexadecimal.
-pub(super) fn sha256(path: &Path) -> Result<String, WeightsError> {
-    let mut file = File::open(path).map_err(WeightsError::io(path))?;
+/// The SHA-256 of what is left of a file to read, in hexadecimal.
+pub(super) fn sha256(file: &mut File, path: &Path) -> Result<String, WeightsError> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -278,7 +277,7 @@ mod tests {
         std::fs::write(&path, "abc").unwrap();
         // FIPS 180-4's example.
         assert_eq!(
-            sha256(&path).unwrap(),
+            sha256(&mut File::open(&path).unwrap(), &path).unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
     }

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::EllipticWarnings;
+use super::relative::{Measure, Reference};
 use super::scatter::{Estimate, Rows, Whitening};
 use crate::DetectorError;
 
@@ -196,32 +197,35 @@ fn best(mut found: Vec<Candidate>, keep: usize, warnings: &mut EllipticWarnings)
 fn concentrate(data: &Rows, start: Vec<usize>, steps: usize) -> Result<Candidate, DetectorError> {
     let h = start.len();
     let mut support = start;
-    let mut estimate = Estimate::of(data, &support)?;
+    let mut reference: Option<Reference> = None;
+    let mut measure = Measure::of(data, None, &support)?;
     let mut previous: Option<(Vec<usize>, f64)> = None;
     let mut left = steps;
     while left > 0
-        && !estimate.is_singular()
         && previous
             .as_ref()
-            .is_none_or(|(_, determinant)| estimate.log_determinant < *determinant)
+            .is_none_or(|(_, determinant)| measure.log_determinant() < *determinant)
     {
-        let whitening = estimate.whitening(data, &support)?;
-        let next = smallest(&whitening.squared_distances(data, &estimate.location), h);
+        let Some(distances) = measure.distances(data, &mut reference, &support) else {
+            // Singular.
+            break;
+        };
+        let next = smallest(&distances, h);
         if next == support {
             // The next determinant would be this one.
             return Ok(Candidate {
                 metric: support.clone(),
                 support,
-                log_determinant: estimate.log_determinant,
+                log_determinant: measure.log_determinant(),
                 increased: false,
             });
         }
-        let next_estimate = Estimate::of(data, &next)?;
-        previous = Some((std::mem::replace(&mut support, next), estimate.log_determinant));
-        estimate = next_estimate;
+        let next_measure = Measure::of(data, reference.as_ref(), &next)?;
+        previous = Some((std::mem::replace(&mut support, next), measure.log_determinant()));
+        measure = next_measure;
         left -= 1;
     }
-    let log_determinant = estimate.log_determinant;
+    let log_determinant = measure.log_determinant();
     let Some((before, determinant)) = previous else {
         return Ok(Candidate {
             metric: support.clone(),

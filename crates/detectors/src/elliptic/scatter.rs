@@ -51,6 +51,11 @@ impl Rows {
         &self.values[i * self.columns..(i + 1) * self.columns]
     }
 
+    /// All of them, p x n.
+    pub(super) fn matrix(&self) -> MatRef<'_, f64> {
+        MatRef::from_column_major_slice(&self.values, self.columns, self.len())
+    }
+
     /// The rows named, in the order named.
     pub(super) fn select(&self, indices: &[usize]) -> Rows {
         let values = indices.iter().flat_map(|i| self.row(*i)).copied().collect();
@@ -61,10 +66,12 @@ impl Rows {
     }
 
     /// The rows named, less `location`.
-    fn centred(&self, indices: impl Iterator<Item = usize>, location: &[f64]) -> Vec<f64> {
-        indices
-            .flat_map(|i| self.row(i).iter().zip(location).map(|(x, l)| x - l))
-            .collect()
+    fn centred(&self, indices: impl ExactSizeIterator<Item = usize>, location: &[f64]) -> Vec<f64> {
+        let mut values = Vec::with_capacity(indices.len() * self.columns);
+        for i in indices {
+            values.extend(self.row(i).iter().zip(location).map(|(x, l)| x - l));
+        }
+        values
     }
 }
 
@@ -118,6 +125,15 @@ impl Estimate {
         Array2::from_shape_fn((p, p), |(i, j)| self.covariance[(i.max(j), i.min(j))])
     }
 
+    /// All rows, in coordinates in which this estimate has location 0 and covariance 1; `None` if it is singular.
+    pub(super) fn whitened(&self, data: &Rows) -> Option<Rows> {
+        let factor = self.factor.as_ref()?;
+        Some(Rows {
+            values: solved(factor, data, &self.location),
+            columns: data.columns,
+        })
+    }
+
     /// What makes distances of this estimate, which is that of the rows named by `support`.
     pub(super) fn whitening(
         self: &Estimate,
@@ -166,14 +182,13 @@ impl Whitening {
     /// Squared Mahalanobis distances of all rows from `location`.
     pub(super) fn squared_distances(&self, data: &Rows, location: &[f64]) -> Vec<f64> {
         let (n, p) = (data.len(), data.columns());
-        let mut centred = data.centred(0..n, location);
         match self {
-            Whitening::Triangular(factor) => {
-                let columns = faer::MatMut::from_column_major_slice_mut(&mut centred, p, n);
-                solve_lower_triangular_in_place(factor.as_ref(), columns, Par::Seq);
-                centred.chunks_exact(p).map(square).collect()
-            }
+            Whitening::Triangular(factor) => solved(factor, data, location)
+                .chunks_exact(p)
+                .map(square)
+                .collect(),
             Whitening::Spectral(whitening) => {
+                let centred = data.centred(0..n, location);
                 let columns = MatRef::from_column_major_slice(&centred, p, n);
                 let mut white = Mat::<f64>::zeros(whitening.nrows(), n);
                 matmul(
@@ -234,7 +249,16 @@ impl Whitening {
     }
 }
 
-fn square(values: &[f64]) -> f64 {
+/// `L^-1 (x - location)` of all rows, one after another.
+fn solved(factor: &Mat<f64>, data: &Rows, location: &[f64]) -> Vec<f64> {
+    let (n, p) = (data.len(), data.columns());
+    let mut centred = data.centred(0..n, location);
+    let columns = faer::MatMut::from_column_major_slice_mut(&mut centred, p, n);
+    solve_lower_triangular_in_place(factor.as_ref(), columns, Par::Seq);
+    centred
+}
+
+pub(super) fn square(values: &[f64]) -> f64 {
     // Four sums, so that additions need not wait for each other.
     let mut sums = [0.0; 4];
     let chunks = values.chunks_exact(4);

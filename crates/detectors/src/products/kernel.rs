@@ -126,22 +126,36 @@ mod x86 {
         let groups = a.len() / (STRIP * GROUP);
         let (mut a, mut b) = (a.as_ptr(), b[half * HALF..].as_ptr());
         for _ in 0..groups {
-            let mut chains = [[_mm512_setzero_ps(); HALF]; 2];
-            for c in 0..GROUP {
-                // SAFETY: column c of a group is at `c * STRIP .. (c + 1) * STRIP`, and the group lies in the strip.
-                let x = unsafe { _mm512_loadu_ps(a.add(c * STRIP)) };
-                for (j, chain) in chains[c % 2].iter_mut().enumerate() {
-                    // SAFETY: row `half * HALF + j` < STRIP of that column.
-                    let y = _mm512_set1_ps(unsafe { *b.add(c * STRIP + j) });
-                    *chain = if c < 2 {
-                        _mm512_mul_ps(x, y)
+            // One array for each chain: with an index the compiler would keep them in memory.
+            let mut even = [_mm512_setzero_ps(); HALF];
+            let mut odd = [_mm512_setzero_ps(); HALF];
+            for c in 0..GROUP / 2 {
+                // SAFETY: columns 2c and 2c + 1 of a group are at `2 * c * STRIP .. 2 * (c + 1) * STRIP`, and the group
+                // lies in the strip.
+                let (x, y) = unsafe { (a.add(2 * c * STRIP), b.add(2 * c * STRIP)) };
+                // SAFETY: so do 16 f32 from there, and the next 16.
+                let (x_even, x_odd) = unsafe { (_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(STRIP))) };
+                for (j, even) in even.iter_mut().enumerate() {
+                    // SAFETY: row `half * HALF + j` < STRIP of those columns.
+                    let y_even = _mm512_set1_ps(unsafe { *y.add(j) });
+                    *even = if c == 0 {
+                        _mm512_mul_ps(x_even, y_even)
                     } else {
-                        _mm512_fmadd_ps(x, y, *chain)
+                        _mm512_fmadd_ps(x_even, y_even, *even)
+                    };
+                }
+                for (j, odd) in odd.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let y_odd = _mm512_set1_ps(unsafe { *y.add(STRIP + j) });
+                    *odd = if c == 0 {
+                        _mm512_mul_ps(x_odd, y_odd)
+                    } else {
+                        _mm512_fmadd_ps(x_odd, y_odd, *odd)
                     };
                 }
             }
             for j in 0..HALF {
-                let sum = _mm512_add_ps(chains[0][j], chains[1][j]);
+                let sum = _mm512_add_ps(even[j], odd[j]);
                 let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sum)));
                 low[j] = _mm512_add_pd(low[j], _mm512_cvtps_pd(_mm512_castps512_ps256(sum)));
                 high[j] = _mm512_add_pd(high[j], _mm512_cvtps_pd(upper));
@@ -184,22 +198,30 @@ mod x86 {
         for (a, b) in a.chunks_exact(STRIP * GROUP).zip(b.chunks_exact(STRIP * GROUP)) {
             let (a, b) = (a[rows * 8..].as_ptr(), b[half * HALF + columns * 4..].as_ptr());
             for pair in 0..2 {
-                let mut chains = [[_mm256_setzero_ps(); 2]; 2];
-                for c in 0..GROUP {
-                    // SAFETY: rows `8 rows .. 8 rows + 8` of column c of this group.
-                    let x = unsafe { _mm256_loadu_ps(a.add(c * STRIP)) };
-                    for (j, chain) in chains[c % 2].iter_mut().enumerate() {
-                        // SAFETY: row `half * HALF + 4 columns + 2 pair + j` < STRIP of that column.
-                        let y = _mm256_set1_ps(unsafe { *b.add(c * STRIP + 2 * pair + j) });
-                        *chain = if c < 2 {
-                            _mm256_mul_ps(x, y)
+                let mut even = [_mm256_setzero_ps(); 2];
+                let mut odd = [_mm256_setzero_ps(); 2];
+                for c in 0..GROUP / 2 {
+                    // SAFETY: rows `8 rows .. 8 rows + 8` of columns 2c and 2c + 1 of this group, and rows
+                    // `half * HALF + 4 columns + 2 pair ..` of the right-hand side.
+                    let (x, y) = unsafe { (a.add(2 * c * STRIP), b.add(2 * c * STRIP + 2 * pair)) };
+                    // SAFETY: eight rows of each of those columns.
+                    let (x_even, x_odd) = unsafe { (_mm256_loadu_ps(x), _mm256_loadu_ps(x.add(STRIP))) };
+                    for j in 0..2 {
+                        // SAFETY: `4 columns + 2 pair + j < HALF`.
+                        let (y_even, y_odd) =
+                            unsafe { (_mm256_set1_ps(*y.add(j)), _mm256_set1_ps(*y.add(STRIP + j))) };
+                        (even[j], odd[j]) = if c == 0 {
+                            (_mm256_mul_ps(x_even, y_even), _mm256_mul_ps(x_odd, y_odd))
                         } else {
-                            _mm256_fmadd_ps(x, y, *chain)
+                            (
+                                _mm256_fmadd_ps(x_even, y_even, even[j]),
+                                _mm256_fmadd_ps(x_odd, y_odd, odd[j]),
+                            )
                         };
                     }
                 }
                 for j in 0..2 {
-                    let sum = _mm256_add_ps(chains[0][j], chains[1][j]);
+                    let sum = _mm256_add_ps(even[j], odd[j]);
                     let (l, h) = (_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
                     low[2 * pair + j] = _mm256_add_pd(low[2 * pair + j], _mm256_cvtps_pd(l));
                     high[2 * pair + j] = _mm256_add_pd(high[2 * pair + j], _mm256_cvtps_pd(h));

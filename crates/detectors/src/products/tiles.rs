@@ -19,9 +19,9 @@ const PANEL_CHUNKS: usize = 2;
 const DEPTH: usize = 512;
 const _: () = assert!(CHUNK.is_multiple_of(DEPTH) && DEPTH.is_multiple_of(GROUP));
 /// Squared distances whose estimated standard error is a larger part of them than this are computed again in f64.
-const ERROR: f64 = 7.5e-10;
-/// A tile with more than one in this many such pairs is computed again as a whole.
-const POOR: usize = 16;
+const ERROR: f64 = 1.5e-9;
+/// A tile with more than one in this many such pairs is computed again as a whole, which is faster then.
+const POOR: usize = 4;
 
 /// Consecutive rows of one group.
 #[derive(Clone, Copy, Debug)]
