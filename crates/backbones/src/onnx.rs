@@ -349,6 +349,13 @@ impl OnnxNetwork {
                 .collect()
         });
         computed.sort_by_key(|(image, _)| *image);
+        if computed.len() < count {
+            let ended = self.failed(taps, height, width, "a thread ended early".into());
+            return Err(computed
+                .into_iter()
+                .find_map(|(_, values)| values.err())
+                .unwrap_or(ended));
+        }
 
         let mut features: Vec<Array2<f32>> = vec![];
         for (image, values) in computed {
