@@ -9,22 +9,23 @@ fn main() {
     divan::main();
 }
 
-/// All four layers of ResNet-18 at 224 x 224, by batch and threads.
-#[divan::bench(args = [(1, 1), (1, 2), (16, 1), (16, 2)], sample_count = 10, sample_size = 1)]
-fn resnet18(bencher: divan::Bencher<'_, '_>, (batch, threads): (usize, usize)) {
-    let architecture = Architecture::Resnet18;
+/// The study's four layers of each network at 224 x 224, by batch and threads.
+#[divan::bench(
+    args = Architecture::ALL,
+    consts = [1, 16],
+    sample_count = 5,
+    sample_size = 1
+)]
+fn forward<const BATCH: usize>(bencher: divan::Bencher<'_, '_>, architecture: Architecture) {
     let weights = Weights::random(architecture, 0);
-    let network = Network::new(architecture, &weights, architecture.layers()).unwrap();
-    let images = Array4::from_shape_fn((batch, 3, 224, 224), |(i, c, y, x)| {
+    let network = Network::new(architecture, &weights, architecture.study_layers()).unwrap();
+    let images = Array4::from_shape_fn((BATCH, 3, 224, 224), |(i, c, y, x)| {
         ((i * 7 + c * 5 + y * 3 + x) % 17) as f32 / 8.0 - 1.0
     });
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap();
+    let mut features = Vec::new();
     bencher
-        .counter(ItemsCount::new(batch))
-        .bench_local(|| pool.install(|| network.forward(images.view()).unwrap()));
+        .counter(ItemsCount::new(BATCH))
+        .bench_local(|| network.forward_into(images.view(), &mut features).unwrap());
 }
 
 /// Drawing the weights from a seed.

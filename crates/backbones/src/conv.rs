@@ -6,12 +6,7 @@ use crate::description::{TapShape, Window};
 use crate::product::{Activation, Left, Linear};
 use crate::profile::{Context, Part};
 use crate::simd::Available;
-use crate::strassen::{Images, Strassen};
 use crate::winograd::{Algorithm, FastConvolution};
-
-/// With fewer positions an image than this, reading the weights takes longer than multiplying them:
-/// then the method with the fewest weights is best.
-const MANY_POSITIONS: usize = 100;
 
 /// A convolution with bias, ready to run.
 #[derive(Debug)]
@@ -25,21 +20,17 @@ pub(crate) struct Convolution {
 enum Method {
     /// A product with patches as rows; those of a 1x1 convolution lie there already.
     Patches(Linear),
-    /// The same for a 1x1 convolution of stride 1, with fewer multiplications.
-    Strassen(Strassen),
     Fast(FastConvolution),
 }
 
 impl Convolution {
-    /// `weight` in PyTorch's order: output channel, input channel, kernel y, kernel x. `positions` is
-    /// how many outputs an image usually has: it decides the method, which an actual size must not.
+    /// `weight` in PyTorch's order: output channel, input channel, kernel y, kernel x.
     pub(crate) fn new(
         set: Available,
         window: Window,
         input_channels: usize,
         weight: &[f32],
         bias: &[f32],
-        positions: usize,
     ) -> Self {
         let algorithm = match (window.kernel, window.stride, window.padding) {
             (3, 1, 1) => Some(Algorithm::Stride1),
@@ -47,17 +38,12 @@ impl Convolution {
             _ => None,
         };
         let fast = algorithm.and_then(|a| FastConvolution::new(set, a, input_channels, weight, bias));
-        let pixels = window.kernel == 1 && window.stride == 1 && window.padding == 0;
-        let strassen = (pixels && positions >= MANY_POSITIONS)
-            .then(|| Strassen::new(set, input_channels, bias, |k, n| weight[n * input_channels + k]))
-            .flatten();
         Convolution {
             window,
             output_channels: bias.len(),
-            method: match (fast, strassen) {
-                (Some(fast), _) => Method::Fast(fast),
-                (None, Some(strassen)) => Method::Strassen(strassen),
-                (None, None) => Method::Patches(patches(set, window, input_channels, weight, bias)),
+            method: match fast {
+                Some(fast) => Method::Fast(fast),
+                None => Method::Patches(patches(set, window, input_channels, weight, bias)),
             },
         }
     }
@@ -82,8 +68,6 @@ impl Convolution {
         relu: bool,
         output: &mut [f32],
     ) {
-        let activation = if relu { Activation::Relu } else { Activation::None };
-        let channels = self.output_channels;
         let linear = match &self.method {
             Method::Fast(fast) => {
                 return fast.run(
@@ -95,18 +79,10 @@ impl Convolution {
                     output,
                 );
             }
-            Method::Strassen(strassen) => {
-                let left = Images {
-                    values: input,
-                    images: input.len() / shape.len(),
-                    rows: shape.height * shape.width,
-                    stride: shape.channels,
-                };
-                let residual = residual.map(|values| (values, channels));
-                return strassen.run(context, left, output, channels, residual, activation);
-            }
             Method::Patches(linear) => linear,
         };
+        let activation = if relu { Activation::Relu } else { Activation::None };
+        let channels = self.output_channels;
         let (window, depth, rows) = (self.window, linear.depth, output.len() / channels);
         let residual = residual.map(|values| (values, channels));
         // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
@@ -230,7 +206,6 @@ mod tests {
         output_channels: usize,
         relu: bool,
         with_residual: bool,
-        positions: usize,
         salt: u32,
     }
 
@@ -262,7 +237,7 @@ mod tests {
             })
             .collect();
         for set in available() {
-            let convolution = Convolution::new(set, window, shape.channels, &weight, &bias, case.positions);
+            let convolution = Convolution::new(set, window, shape.channels, &weight, &bias);
             let pool = Pool::default();
             let run = |threads: usize, from: usize, to: usize| {
                 let context = Context {
@@ -310,7 +285,7 @@ mod tests {
             let window = Window { kernel, stride, padding };
             let shape = TapShape { height, width, channels: input_channels };
             prop_assume!(window.positions(height) > 0 && window.positions(width) > 0);
-            check(&Case { window, shape, images, output_channels, relu, with_residual, positions: 49, salt }, 1.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 1.0)?;
         }
 
         /// Channels in whole vectors: the fast tiles.
@@ -330,37 +305,34 @@ mod tests {
             let shape = TapShape { height, width, channels: 16 * inputs };
             let output_channels = 32 * outputs;
             let set = available()[0];
-            let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32], 49);
+            let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32]);
             prop_assert!(matches!(fast.method, Method::Fast(_)));
-            check(&Case { window, shape, images, output_channels, relu, with_residual, positions: 49, salt }, 4.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 4.0)?;
         }
     }
 
-    /// Rows a multiple of 4 KiB apart are moved first; and with many positions pairs of rows are.
+    /// Rows a multiple of 4 KiB apart are moved first.
     #[test]
     fn wide_rows_are_the_definition() {
-        for positions in [49, 196] {
-            let window = Window {
-                kernel: 1,
-                stride: 1,
-                padding: 0,
-            };
-            let shape = TapShape {
-                height: 5,
-                width: 7,
-                channels: 1024,
-            };
-            let case = Case {
-                window,
-                shape,
-                images: 2,
-                output_channels: 128,
-                relu: true,
-                with_residual: true,
-                positions,
-                salt: 3,
-            };
-            check(&case, 1.0).unwrap();
-        }
+        let window = Window {
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+        };
+        let shape = TapShape {
+            height: 5,
+            width: 6,
+            channels: 1024,
+        };
+        let case = Case {
+            window,
+            shape,
+            images: 2,
+            output_channels: 40,
+            relu: true,
+            with_residual: true,
+            salt: 3,
+        };
+        check(&case, 1.0).unwrap();
     }
 }

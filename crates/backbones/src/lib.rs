@@ -21,16 +21,22 @@
 //!   `pickle`: nothing in them is executed), or drawn from a seed as PyTorch draws them (`random`,
 //!   `twister`). [`Weights::digest`] identifies what a layer depends on by content, so a file that holds
 //!   only the first layers and the full file are the same thing to those layers.
-//! - **Kernels** (`conv`, `product`) work on NHWC activations: a convolution gathers its patches as
-//!   rows and multiplies them with the weights.
+//! - **Kernels** work on NHWC activations. Nearly all time goes to one matrix product over packed
+//!   weights (`product`); around it are fast 3x3 convolutions (`winograd`), products by seven
+//!   multiplications (`strassen`), the stem, and the parts of a transformer. Each is written once over
+//!   vectors (`simd`) and compiled for AVX-512, AVX2, NEON and plain Rust; the best that the processor
+//!   has is chosen when the program runs ([`InstructionSet`]). Tests compare all of them with safe twins
+//!   (`reference`).
+//! - The **network** joins the three: images side by side where activations are large, all threads at one
+//!   layer where weights are. Batch normalisation is folded into the convolutions, in f64 (`prepare`).
+//!   Memory for activations is kept from call to call (`buffer`); [`Profile`] says where time goes.
 //! - A network from an **ONNX** file (`onnx`, behind the feature of that name) is run by another runtime, with the
 //!   same seam: taps in, matrices out.
-//! - The **network** joins the three. Batch normalisation is folded into the convolutions, in f64.
 //!
 //! # Determinism
-//! Each image is computed by the same sequential code, images in parallel. The bytes of a feature do
-//! not depend on how images are cut into batches or on the number of threads. Between different
-//! processors they may differ in the last bits.
+//! The bytes of a feature do not depend on how images are cut into batches or on the number of threads:
+//! a number is always the same sums in the same order, chosen by the shapes of one image. Between
+//! instruction sets they differ in the last bits.
 #![deny(missing_docs)]
 
 mod activation;

@@ -17,9 +17,6 @@ use crate::stem::Stem;
 use crate::transformer::{Embedding, Encoder};
 use crate::weights::Weights;
 
-/// The side of the images that all published weights are for.
-const USUAL_SIDE: usize = 224;
-
 /// A network that computes the features of some of its layers.
 #[derive(Debug)]
 pub struct Network {
@@ -98,14 +95,12 @@ impl Network {
         };
         let description = architecture.describe();
         let mut stages = Vec::new();
-        for (depth, stage) in description.stages.iter().take(deepest + 1).enumerate() {
-            let usual = description.tap_shape(depth, USUAL_SIDE, USUAL_SIDE)?;
+        for stage in description.stages.iter().take(deepest + 1) {
             let source = Source {
                 set,
                 architecture,
                 weights,
                 layer: stage.layer,
-                positions: usual.height * usual.width,
             };
             stages.push(prepare(source, stage)?);
         }

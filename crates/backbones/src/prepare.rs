@@ -20,8 +20,6 @@ pub(crate) struct Source<'a> {
     pub(crate) weights: &'a Weights,
     /// The layer they are needed for.
     pub(crate) layer: &'static str,
-    /// How many positions the layer has for images of the usual size.
-    pub(crate) positions: usize,
 }
 
 /// The weight and the bias of a convolution with its batch normalisation in it.
@@ -77,7 +75,6 @@ impl<'a> Source<'a> {
             step.input_channels,
             &weight,
             &bias,
-            self.positions,
         ))
     }
 

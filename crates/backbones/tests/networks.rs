@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::LazyLock;
+
 use blemish_backbones::{Architecture, BackbonesError, InstructionSet, Network, Weights};
 use common::{Raw, State, images, reload};
 use ndarray::{Array2, Axis, concatenate, s};
@@ -56,21 +58,21 @@ fn transformer(patch: usize) -> Weights {
     reload(&state)
 }
 
-/// Networks as deep as tests have the time for.
-fn networks() -> Vec<(Architecture, Weights, Vec<&'static str>)> {
-    use Architecture::{Resnet18, Resnet50, VitBase16, VitBase32, WideResnet50_2};
-    let residual = |a: Architecture| (a, Weights::random(a, 4), a.layers().to_vec());
-    vec![
-        residual(Resnet18),
-        residual(Resnet50),
-        (
-            WideResnet50_2,
-            Weights::random(WideResnet50_2, 4),
-            vec!["layer1", "layer2"],
-        ),
-        (VitBase16, transformer(16), vec!["layer0"]),
-        (VitBase32, transformer(32), vec!["layer0", "layer1"]),
-    ]
+type Deep = (Architecture, Weights, Vec<&'static str>);
+
+/// Networks as deep as tests have the time for; drawn once.
+fn networks() -> &'static [Deep] {
+    use Architecture::{Resnet18, Resnet50, VitBase16, VitBase32};
+    static NETWORKS: LazyLock<Vec<Deep>> = LazyLock::new(|| {
+        let residual = |a: Architecture| (a, Weights::random(a, 4), a.layers().to_vec());
+        vec![
+            residual(Resnet18),
+            residual(Resnet50),
+            (VitBase16, transformer(16), vec!["layer0"]),
+            (VitBase32, transformer(32), vec!["layer0", "layer1"]),
+        ]
+    });
+    &NETWORKS
 }
 
 fn side(architecture: Architecture) -> [usize; 2] {
@@ -90,8 +92,8 @@ fn bits(features: &[Array2<f32>]) -> Vec<Vec<u32>> {
 #[test]
 fn bytes_do_not_depend_on_batches_or_threads() {
     for (architecture, weights, taps) in networks() {
-        let network = Network::new(architecture, &weights, &taps).unwrap();
-        let [height, width] = side(architecture);
+        let network = Network::new(*architecture, weights, taps).unwrap();
+        let [height, width] = side(*architecture);
         let images = images(5, height, width);
         let pool = |threads| {
             rayon::ThreadPoolBuilder::new()
@@ -122,10 +124,10 @@ fn bytes_do_not_depend_on_batches_or_threads() {
 #[test]
 fn instruction_sets_agree() {
     for (architecture, weights, taps) in networks() {
-        let [height, width] = side(architecture);
+        let [height, width] = side(*architecture);
         let images = images(1, height, width);
         let of = |set| {
-            let network = Network::with_instruction_set(architecture, &weights, &taps, set).unwrap();
+            let network = Network::with_instruction_set(*architecture, weights, taps, set).unwrap();
             assert_eq!(network.instruction_set(), set);
             network.forward(images.view()).unwrap()
         };
@@ -149,10 +151,11 @@ fn instruction_sets_agree() {
 /// Matrices that are there are written to, whatever they held and however deep the network is.
 #[test]
 fn features_go_into_matrices_that_are_there() {
-    for (architecture, weights, mut taps) in networks() {
+    for (architecture, weights, taps) in networks() {
+        let mut taps = taps.clone();
         taps.reverse();
-        let network = Network::new(architecture, &weights, &taps).unwrap();
-        let [height, width] = side(architecture);
+        let network = Network::new(*architecture, weights, &taps).unwrap();
+        let [height, width] = side(*architecture);
         let images = images(2, height, width);
         let expected = network.forward(images.view()).unwrap();
         let mut features: Vec<Array2<f32>> = expected
@@ -177,12 +180,12 @@ fn features_go_into_matrices_that_are_there() {
 /// A layer alone has the bytes that it has beside all others.
 #[test]
 fn taps_do_not_change_one_another() {
-    let architecture = Architecture::Resnet50;
-    let weights = Weights::random(architecture, 4);
+    let (architecture, weights, layers) = &networks()[1];
+    let architecture = *architecture;
     let images = images(3, 48, 32);
-    let all = Network::new(architecture, &weights, architecture.layers()).unwrap();
+    let all = Network::new(architecture, weights, layers).unwrap();
     let all = all.forward(images.view()).unwrap();
-    let some = Network::new(architecture, &weights, &["layer3", "layer1", "layer3"]).unwrap();
+    let some = Network::new(architecture, weights, &["layer3", "layer1", "layer3"]).unwrap();
     let found = some.forward(images.view()).unwrap();
     assert_eq!(
         bits(&found),
@@ -192,10 +195,10 @@ fn taps_do_not_change_one_another() {
 
 #[test]
 fn transformers_read_what_is_tapped_and_one_size() {
-    let architecture = Architecture::VitBase32;
-    let weights = transformer(32);
+    let (architecture, weights, _) = &networks()[3];
+    let architecture = *architecture;
     assert_eq!(weights.layers(architecture), ["layer0", "layer1"]);
-    let network = Network::new(architecture, &weights, &["encoder_layer_1"]).unwrap();
+    let network = Network::new(architecture, weights, &["encoder_layer_1"]).unwrap();
     assert_eq!(network.taps(), ["layer1"]);
     for (height, width) in [(224, 256), (256, 224), (32, 32)] {
         let error = network.forward(images(1, height, width).view()).unwrap_err();
@@ -211,16 +214,15 @@ fn transformers_read_what_is_tapped_and_one_size() {
             "{error}"
         );
     }
-    let error = Network::new(architecture, &weights, &["layer2"]).unwrap_err();
+    let error = Network::new(architecture, weights, &["layer2"]).unwrap_err();
     assert!(error.to_string().contains("encoder_layer_2"), "{error}");
 }
 
 #[test]
 fn what_a_processor_lacks_is_an_error() {
-    let architecture = Architecture::Resnet18;
-    let weights = Weights::random(architecture, 0);
+    let (architecture, weights, _) = &networks()[0];
     for set in InstructionSet::ALL.into_iter().filter(|set| !set.is_available()) {
-        let error = Network::with_instruction_set(architecture, &weights, &["layer1"], set).unwrap_err();
+        let error = Network::with_instruction_set(*architecture, weights, &["layer1"], set).unwrap_err();
         assert!(matches!(error, BackbonesError::NoInstructionSet { .. }));
     }
 }

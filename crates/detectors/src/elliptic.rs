@@ -29,6 +29,19 @@ const REWEIGHTING_TAIL: f64 = 0.025;
 /// Every random start depends on the seed and its own number only, and draws rows from an order of their own, so that
 /// results depend neither on the number of threads nor on the order of the rows. With about as many columns as rows, or more, covariances are singular; see [`EllipticWarnings`] for what
 /// happens then.
+///
+/// ```
+/// use blemish_detectors::{EllipticEnvelope};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let scores = EllipticEnvelope::default().fit(good.view(), 0)?.score(new.view())?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EllipticEnvelope {
     /// The part of the training rows that [`EllipticEnvelopeModel::threshold`] declares anomalous, in (0, 0.5].

@@ -28,6 +28,19 @@ const PANEL: usize = 4096;
 ///
 /// A tree depends on the rows (not on their order), the seed and its own index only, so that a forest of 10 is the first 10 trees of a
 /// forest of 1000 with the same seed: see [`IsolationForestModel::score_sizes`].
+///
+/// ```
+/// use blemish_detectors::{IsolationForest};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0f32, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05f32, 0.06], [3.0, -2.0]];
+/// let scores = IsolationForest::default().fit(good.view(), 0)?.score(new.view())?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsolationForest {
     /// Number of trees, at least 1.

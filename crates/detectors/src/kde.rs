@@ -106,6 +106,21 @@ pub enum Bandwidth {
 }
 
 /// Parameters of a kernel density estimate; the score is minus the log density.
+///
+/// ```
+/// use blemish_detectors::{Bandwidth, DensityKernel, InnerProducts, KernelDensity};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let products = InnerProducts::from_rows(&[good.view()], new.view())?;
+/// let density = KernelDensity { kernel: DensityKernel::Gaussian, bandwidth: Bandwidth::Value(0.1) };
+/// let scores = density.fit(products.view())?.score(products.view())?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelDensity {
     /// The kernel.

@@ -43,6 +43,22 @@ impl Aggregate {
 
 /// Parameters of a nearest-neighbour distance: the score is an aggregate of the Euclidean distances to the
 /// `n_neighbors` nearest training rows, in the units of the rows.
+///
+/// ```
+/// use blemish_detectors::{Aggregate, InnerProducts, KNearestNeighbors, NeighborTable};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let products = InnerProducts::from_rows(&[good.view()], new.view())?;
+/// let neighbors = NeighborTable::new(products.view(), 3)?;
+/// let nearest = KNearestNeighbors { n_neighbors: 1, aggregate: Aggregate::Largest };
+/// let scores = nearest.fit(&neighbors)?.score(&neighbors)?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KNearestNeighbors {
     /// Number of neighbours, at least 1; more than n - 1 means n - 1.

@@ -1,10 +1,27 @@
 //! Classic one-class detectors with scikit-learn's semantics, from rows or from their inner products. The
 //! principal type is [`InnerProducts`]: computed once for a set of rows, it serves every setting of
-//! [`OneClassSvm`], [`KernelDensity`], [`LocalOutlierFactor`] and, by way of [`Pca`], [`EllipticEnvelope`].
-//! [`IsolationForest`] works on the rows themselves.
+//! [`OneClassSvm`], [`KernelDensity`], [`LocalOutlierFactor`], [`KNearestNeighbors`], [`Mahalanobis`] and, by way of
+//! [`Pca`], [`EllipticEnvelope`]. [`IsolationForest`] works on the rows themselves.
+//!
+//! Who has a matrix and wants one detector says [`DetectorSpec::fit`], and gets a [`Model`] that holds what it needs:
+//! it scores new rows, has a decision threshold, and can be saved.
 //!
 //! Scores are `f64`, and **higher means more anomalous**, everywhere: scikit-learn's sign is flipped.
 //! Parameters are turned into a model by `fit`; only a model can `score`.
+//!
+//! ```
+//! use blemish_detectors::{DetectorSpec, FitOptions, LocalOutlierFactor};
+//! use ndarray::array;
+//!
+//! # fn main() -> Result<(), blemish_detectors::DetectorError> {
+//! let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05]];
+//! let model = DetectorSpec::from(LocalOutlierFactor { n_neighbors: 3 }).fit(good.view(), &FitOptions::default())?;
+//! assert_eq!(model.predict(array![[0.05, 0.0], [3.0, -2.0]].view())?, [false, true]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Many settings on the same rows share their products, distances and neighbours:
 //!
 //! ```
 //! use blemish_detectors::{InnerProducts, LocalOutlierFactor, NeighborTable, auroc};

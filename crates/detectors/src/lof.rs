@@ -154,6 +154,21 @@ fn nearest(k: usize, sq_distances: &[f64], own: Option<usize>) -> Vec<Neighbor> 
 
 /// Parameters of a local outlier factor; the score is minus scikit-learn's `score_samples`, about 1 for rows like
 /// the training rows and larger for others.
+///
+/// ```
+/// use blemish_detectors::{InnerProducts, LocalOutlierFactor, NeighborTable};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let products = InnerProducts::from_rows(&[good.view()], new.view())?;
+/// let neighbors = NeighborTable::new(products.view(), 3)?;
+/// let scores = LocalOutlierFactor { n_neighbors: 3 }.fit(&neighbors)?.score(&neighbors)?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalOutlierFactor {
     /// Number of neighbours, at least 1; more than n - 1 means n - 1.

@@ -25,6 +25,20 @@ pub enum Shrinkage {
 ///
 /// With more columns than rows, S has at most n - 1 eigenvalues that are not 0; what a new row has outside their
 /// span is weighed by `1 / (s mu)`. Nothing of the size of d is computed.
+///
+/// ```
+/// use blemish_detectors::{InnerProducts, Mahalanobis};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let products = InnerProducts::from_rows(&[good.view()], new.view())?;
+/// let scores = Mahalanobis::default().fit(products.view())?.score(products.view())?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mahalanobis {
     /// The shrinkage s.

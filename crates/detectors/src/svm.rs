@@ -44,6 +44,21 @@ pub enum Gamma {
 }
 
 /// Parameters of a one-class SVM; the score is minus scikit-learn's `decision_function`.
+///
+/// ```
+/// use blemish_detectors::{InnerProducts, OneClassSvm, SvmKernel};
+/// use ndarray::array;
+///
+/// # fn main() -> Result<(), blemish_detectors::DetectorError> {
+/// let good = array![[0.0, 0.1], [0.1, 0.0], [0.1, 0.1], [0.0, 0.0], [0.05, 0.05], [0.1, 0.04]];
+/// let new = array![[0.05, 0.06], [3.0, -2.0]];
+/// let products = InnerProducts::from_rows(&[good.view()], new.view())?;
+/// let svm = OneClassSvm { nu: 0.2, ..OneClassSvm::new(SvmKernel::Rbf) };
+/// let scores = svm.fit(products.view())?.score(products.view())?;
+/// assert!(scores[1] > scores[0]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OneClassSvm {
     /// The kernel.
