@@ -10,10 +10,12 @@ format:
 
 lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release -p blemish-cli -p blemish-backbones --features blemish-cli/onnx,blemish-backbones/onnx --all-targets -- -D warnings
 
 # Doc tests are part of it.
 test:
 	$(CARGO) test --release --workspace
+	$(CARGO) test --release -p blemish-backbones --features onnx --test onnx
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps

@@ -95,6 +95,15 @@ pub enum BackbonesError {
         /// The reason.
         source: PytorchError,
     },
+    /// A network in an ONNX file cannot be read or computed.
+    #[cfg(feature = "onnx")]
+    #[error("network {}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: crate::onnx::OnnxError,
+    },
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     Write {

@@ -30,6 +30,8 @@
 //! - The **network** joins the three: images side by side where activations are large, all threads at one
 //!   layer where weights are. Batch normalisation is folded into the convolutions, in f64 (`prepare`).
 //!   Memory for activations is kept from call to call (`buffer`); [`Profile`] says where time goes.
+//! - A network from an **ONNX** file (`onnx`, behind the feature of that name) is run by another runtime, with the
+//!   same seam: taps in, matrices out.
 //!
 //! # Determinism
 //! The bytes of a feature do not depend on how images are cut into batches or on the number of threads:
@@ -45,6 +47,8 @@ mod description;
 mod error;
 mod find;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod pickle;
 mod prepare;
 mod product;
@@ -69,6 +73,8 @@ pub use architecture::{Architecture, Initialization, InputSpec};
 pub use description::TapShape;
 pub use error::BackbonesError;
 pub use network::Network;
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxError, OnnxNetwork};
 pub use profile::{Profile, ProfileEntry};
 pub use published::PublishedWeights;
 pub use pytorch::PytorchError;

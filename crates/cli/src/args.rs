@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use blemish::backbones::{Architecture, BackbonesError, Initialization};
 use blemish::detectors::DetectorKind;
 use blemish::images::ResizeMode;
-use blemish::lab::{Augmentation, ExportFormat, GridConfig};
+use blemish::lab::{Augmentation, ExportFormat, GridConfig, OnnxBackbone};
 use blemish::weights::default_folder;
 use clap::{Args, Parser, Subcommand};
 
@@ -44,7 +44,7 @@ pub(crate) enum Command {
             blemish grid mvtec_ad/bottle --out quick --initializations random --layers layer3 \\\n      \
             --augmented false --detectors LocalOutlierFactor,KernelDensity"
     )]
-    Grid(GridArgs),
+    Grid(Box<GridArgs>),
     /// Show the tables of a run: best per object, best single setting, times
     #[command(after_help = "Example:\n  blemish results run")]
     Results {
@@ -139,6 +139,21 @@ pub(crate) struct GridArgs {
     /// [default: the first four]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) layers: Option<Vec<String>>,
+    /// A network from an ONNX file, in place of the built-in ones; needs a build with the feature `onnx`
+    #[arg(long, value_name = "FILE", requires = "tap", conflicts_with_all = ["architectures", "initializations", "layers"])]
+    pub(crate) backbone: Option<PathBuf>,
+    /// With --backbone: a layer of it, by the name of an output, inner value or node; may be repeated
+    #[arg(long, value_name = "NAME", requires = "backbone")]
+    pub(crate) tap: Vec<String>,
+    /// With --backbone: side of its square input in pixels; images are resized to 8/7 of it and cropped
+    #[arg(long, value_name = "PIXELS", requires = "backbone", default_value_t = 224, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) input_size: u32,
+    /// With --backbone: mean of red, green and blue in 0 to 1 [default: that of ImageNet]
+    #[arg(long, value_name = "R,G,B", requires = "backbone", value_parser = rgb)]
+    pub(crate) mean: Option<Rgb>,
+    /// With --backbone: standard deviation of red, green and blue [default: that of ImageNet]
+    #[arg(long, value_name = "R,G,B", requires = "backbone", value_parser = rgb_above_0)]
+    pub(crate) std: Option<Rgb>,
     /// Training sets: with the five other views of each image (true), without (false), or both
     #[arg(long, default_value = "both")]
     pub(crate) augmented: Augmentation,
@@ -173,6 +188,16 @@ impl GridArgs {
         config.architectures = distinct(&architectures);
         config.initializations = self.initializations.as_ref().map(|names| distinct(names));
         config.layers = self.layers.as_ref().map(|names| distinct(names));
+        config.onnx = self.backbone.as_ref().map(|file| {
+            let taps: Vec<&str> = self.tap.iter().map(String::as_str).collect();
+            let mut onnx = OnnxBackbone::new(file, &taps);
+            // ImageNet's 256 for 224.
+            onnx.preset.resize = (self.input_size * 8).div_ceil(7);
+            onnx.preset.crop = self.input_size;
+            onnx.preset.mean = self.mean.map_or(onnx.preset.mean, |Rgb(mean)| mean);
+            onnx.preset.std = self.std.map_or(onnx.preset.std, |Rgb(std)| std);
+            onnx
+        });
         config.augmented = self.augmented;
         if let Some(kinds) = &self.detectors {
             config.detectors = distinct(kinds);
@@ -195,6 +220,34 @@ fn architectures(name: &str) -> Result<Architectures, BackbonesError> {
         "all" => Architecture::ALL.to_vec(),
         one => vec![one.parse()?],
     }))
+}
+
+/// Three numbers, for red, green and blue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rgb([f32; 3]);
+
+fn rgb(text: &str) -> Result<Rgb, String> {
+    let wrong = || "give three numbers, as in 0.485,0.456,0.406".to_owned();
+    let numbers: Vec<f32> = text
+        .split(',')
+        .map(|number| {
+            number
+                .trim()
+                .parse()
+                .ok()
+                .filter(|v: &f32| v.is_finite())
+                .ok_or_else(wrong)
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Rgb(numbers.try_into().map_err(|_| wrong())?))
+}
+
+fn rgb_above_0(text: &str) -> Result<Rgb, String> {
+    let numbers = rgb(text)?;
+    if numbers.0.iter().all(|v| *v > 0.0) {
+        return Ok(numbers);
+    }
+    Err("a standard deviation is above 0".into())
 }
 
 /// Named twice is meant once.

@@ -6,6 +6,8 @@ use blemish_backbones::{Architecture, Initialization};
 use blemish_detectors::DetectorKind;
 use blemish_images::ResizeMode;
 
+use super::backbone::OnnxBackbone;
+
 /// Which training sets are used: the original images, or those and their five other views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Augmentation {
@@ -47,6 +49,8 @@ pub struct GridConfig {
     pub data: PathBuf,
     /// Objects by name; `None` takes all.
     pub objects: Option<Vec<String>>,
+    /// A network from an ONNX file, in place of `architectures`, `initializations` and `layers`.
+    pub onnx: Option<OnnxBackbone>,
     /// Networks.
     pub architectures: Vec<Architecture>,
     /// Their weights; `None` takes the study's for each network: random, and the newest published.
@@ -74,6 +78,7 @@ impl GridConfig {
         GridConfig {
             data: data.into(),
             objects: None,
+            onnx: None,
             architectures: vec![Architecture::Resnet18],
             initializations: None,
             layers: None,

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use blemish_backbones::Network;
 use blemish_images::{ImageFile, Object, Preprocess, View, load_rgb};
 use ndarray::{Array2, Array3, Array4, Axis, s};
 use rayon::prelude::*;
 
-use super::plan::{Plan, Task, preprocess};
+use super::backbone::Features;
+use super::plan::{Plan, Task};
 use super::run::{Event, OnEvent};
 use crate::Error;
 
@@ -35,15 +35,19 @@ pub(crate) fn extract(
 ) -> Result<(Vec<LayerRows>, Duration), Error> {
     let start = Instant::now();
     let object = &plan.objects[task.object];
-    let network = Network::new(task.architecture, plan.weights(task), layers)?;
-    let prepare = preprocess(task.architecture, task.initialization, plan.resize);
+    let network = plan.features(task, layers)?;
+    let prepare = task.backbone.preprocess(plan.resize);
     let crop = prepare.preset.crop as usize;
     let views: &[View] = if augmented { &View::ALL } else { &View::ALL[..1] };
     let extra = object.train.len() * (views.len() - 1);
 
     let mut rows = vec![];
     for layer in layers {
-        let d = network.tap_shape(layer, crop, crop)?.len();
+        let sets = &plan.feature_sets[task.feature_sets.clone()];
+        let d = sets
+            .iter()
+            .find(|s| s.layer == *layer)
+            .map_or(0, |s| s.dimensions);
         rows.push(LayerRows {
             originals: Array2::zeros((object.train.len(), d)),
             augmented: Array2::zeros((extra, d)),
@@ -99,7 +103,7 @@ pub(crate) fn extract(
 }
 
 struct Pass {
-    network: Network,
+    network: Features,
     prepare: Preprocess,
     crop: usize,
 }
@@ -121,7 +125,7 @@ impl Pass {
         for (mut slot, tensor) in batch.axis_iter_mut(Axis(0)).zip(tensors.iter().flatten()) {
             slot.assign(tensor);
         }
-        Ok(self.network.forward(batch.view())?)
+        self.network.forward(batch.view())
     }
 }
 

@@ -24,6 +24,9 @@ pub(crate) const VERSIONS: Versions = Versions {
     detectors: 2,
 };
 
+/// What computes networks from ONNX files: part of the keys of their features alone.
+pub(crate) const ONNX_RUNTIME: &str = "rten 0.24";
+
 impl Versions {
     pub(crate) fn to_json(self) -> Value {
         serde_json::json!({

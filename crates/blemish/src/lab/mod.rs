@@ -2,6 +2,7 @@
 //! their results are kept ([`Store`]) and what is made of them ([`export`], [`Summary`],
 //! [`Comparison`]).
 
+mod backbone;
 mod compare;
 mod config;
 mod evaluate;
@@ -14,6 +15,7 @@ mod run;
 mod store;
 mod summary;
 
+pub use backbone::{Backbone, OnnxBackbone};
 pub use compare::{Comparison, GroupDifference, Published, RowDifference, compare, read_published};
 pub use config::{Augmentation, GridConfig};
 pub use export::{ExportFormat, export, write_rows};

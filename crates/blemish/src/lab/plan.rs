@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use blemish_backbones::{Architecture, Initialization, Weights};
+use blemish_backbones::{Architecture, Initialization, Network, Weights};
 use blemish_detectors::{DetectorKind, DetectorSpec, further_grid, study_grid};
-use blemish_images::{Dataset, Object, Preprocess, Preset, ResizeMode, View};
+use blemish_images::{Dataset, Object, ResizeMode, View};
 use serde_json::{Value, json};
 
+use super::backbone::{Backbone, Features, Layer, LoadedOnnx, load_onnx};
 use super::config::GridConfig;
-use super::key::{VERSIONS, derive_seed, key};
+use super::key::{ONNX_RUNTIME, VERSIONS, derive_seed, key};
 use crate::Error;
 
 /// One forward pass over the images of one object: all layers and both training sets come out of it.
@@ -17,10 +18,8 @@ use crate::Error;
 pub struct Task {
     /// Index into [`Plan::objects`].
     pub object: usize,
-    /// The network.
-    pub architecture: Architecture,
-    /// Its weights.
-    pub initialization: Initialization,
+    /// What computes its features.
+    pub backbone: Backbone,
     /// Indices into [`Plan::feature_sets`].
     pub feature_sets: std::ops::Range<usize>,
 }
@@ -79,26 +78,7 @@ pub struct Plan {
     /// How images are resized.
     pub resize: ResizeMode,
     weights: BTreeMap<(Architecture, Initialization), Weights>,
-    /// Of the weights by layer: computed once, since they take hundreds of megabytes to their end.
-    digests: BTreeMap<(Architecture, Initialization, String), String>,
-}
-
-/// Preprocessing of a network's input, as its weights' authors did it.
-pub(crate) fn preprocess(
-    architecture: Architecture,
-    initialization: Initialization,
-    mode: ResizeMode,
-) -> Preprocess {
-    let input = architecture.input(initialization);
-    Preprocess {
-        preset: Preset {
-            resize: input.resize,
-            crop: input.crop,
-            mean: input.mean,
-            std: input.std,
-        },
-        mode,
-    }
+    onnx: Option<LoadedOnnx>,
 }
 
 impl Plan {
@@ -118,20 +98,39 @@ impl Plan {
         let mut networks = vec![];
         let mut left_out = vec![];
         let mut weights_identity = BTreeMap::new();
-        let mut digests = BTreeMap::new();
-        known_layers(&config.architectures, config.layers.as_deref())?;
-        for &architecture in &config.architectures {
-            let layers = layers(architecture, config.layers.as_deref())?;
-            for initialization in initializations(config, architecture, &mut left_out)? {
-                let loaded = load_weights(config, architecture, initialization, &layers)?;
-                for layer in &layers {
-                    let digest = loaded.digest(architecture, layer)?;
-                    let name = format!("{architecture}/{initialization}/{layer}");
-                    weights_identity.insert(name, digest.clone());
-                    digests.insert((architecture, initialization, layer.clone()), digest);
+        let mut onnx = None;
+        if let Some(backbone) = &config.onnx {
+            let (loaded, layers) = load_onnx(backbone)?;
+            onnx = Some(loaded);
+            networks.push((Backbone::Onnx(backbone.clone()), layers));
+        } else {
+            known_layers(&config.architectures, config.layers.as_deref())?;
+            for &architecture in &config.architectures {
+                let layers = layers(architecture, config.layers.as_deref())?;
+                for initialization in initializations(config, architecture, &mut left_out)? {
+                    let loaded = load_weights(config, architecture, initialization, &layers)?;
+                    let crop = architecture.input(initialization).crop as usize;
+                    let known = |name: &String| {
+                        Ok(Layer {
+                            dimensions: architecture.layer_shape(name, crop, crop)?.len(),
+                            digest: loaded.digest(architecture, name)?,
+                            name: name.clone(),
+                        })
+                    };
+                    let known = layers.iter().map(known).collect::<Result<Vec<_>, Error>>()?;
+                    weights.insert((architecture, initialization), loaded);
+                    let backbone = Backbone::Builtin {
+                        architecture,
+                        initialization,
+                    };
+                    networks.push((backbone, known));
                 }
-                weights.insert((architecture, initialization), loaded);
-                networks.push((architecture, initialization, layers.clone()));
+            }
+        }
+        for (backbone, layers) in &networks {
+            let name = format!("{}/{}", backbone.architecture(), backbone.initialization());
+            for layer in layers {
+                weights_identity.insert(format!("{name}/{}", layer.name), layer.digest.clone());
             }
         }
         let kinds: Vec<DetectorKind> = config.detectors.clone();
@@ -146,9 +145,7 @@ impl Plan {
             "objects": fingerprints,
             "networks": networks
                 .iter()
-                .map(|(architecture, initialization, layers)| {
-                    json!([architecture.to_string(), initialization.to_string(), layers])
-                })
+                .map(|(backbone, layers)| backbone.identity(layers))
                 .collect::<Vec<_>>(),
             "augmented": config.augmented.values(),
             "detectors": names(kinds.iter().map(|k| k.name().to_owned()).collect()),
@@ -167,13 +164,12 @@ impl Plan {
             left_out,
             resize: config.resize,
             weights,
-            digests,
+            onnx,
         };
         for object in 0..plan.objects.len() {
             let fingerprint = &fingerprints[&plan.objects[object].name];
-            for (architecture, initialization, layers) in &networks {
-                let network = (*architecture, *initialization);
-                plan.add_task(config, object, fingerprint, network, layers, &specs)?;
+            for (backbone, layers) in &networks {
+                plan.add_task(config, object, fingerprint, backbone, layers, &specs);
             }
         }
         if plan.experiments.is_empty() {
@@ -187,21 +183,18 @@ impl Plan {
         config: &GridConfig,
         object: usize,
         fingerprint: &str,
-        network: (Architecture, Initialization),
-        layers: &[String],
+        backbone: &Backbone,
+        layers: &[Layer],
         specs: &[DetectorSpec],
-    ) -> Result<(), Error> {
-        let (architecture, initialization) = network;
+    ) {
         let originals = self.objects[object].train.len();
-        let input = architecture.input(initialization);
+        let input = backbone.preprocess(config.resize).preset;
         let first_set = self.feature_sets.len();
         for layer in layers {
-            let weights_digest = self.digests[&(architecture, initialization, layer.clone())].clone();
-            let crop = input.crop as usize;
-            let dimensions = architecture.layer_shape(layer, crop, crop)?.len();
+            let dimensions = layer.dimensions;
             for &augmented in config.augmented.values() {
                 let train_samples = originals * if augmented { View::ALL.len() } else { 1 };
-                let content = json!({
+                let mut content = json!({
                     "object": self.objects[object].name,
                     "images": fingerprint,
                     "augmented": augmented,
@@ -212,11 +205,14 @@ impl Plan {
                         "std": input.std,
                         "mode": config.resize.to_string(),
                     },
-                    "architecture": architecture.to_string(),
-                    "weights": weights_digest,
-                    "layer": layer,
+                    "architecture": backbone.content(),
+                    "weights": layer.digest,
+                    "layer": layer.name,
                     "versions": VERSIONS.to_json(),
                 });
+                if let Backbone::Onnx(_) = backbone {
+                    content["runtime"] = ONNX_RUNTIME.into();
+                }
                 let set_key = key(&content);
                 let first = self.experiments.len();
                 for spec in specs {
@@ -232,27 +228,35 @@ impl Plan {
                 self.feature_sets.push(FeatureSet {
                     key: set_key,
                     task: self.tasks.len(),
-                    layer: layer.clone(),
+                    layer: layer.name.clone(),
                     augmented,
                     train_samples,
                     dimensions,
-                    weights_digest: weights_digest.clone(),
+                    weights_digest: layer.digest.clone(),
                     experiments: first..self.experiments.len(),
                 });
             }
         }
         self.tasks.push(Task {
             object,
-            architecture,
-            initialization,
+            backbone: backbone.clone(),
             feature_sets: first_set..self.feature_sets.len(),
         });
-        Ok(())
     }
 
-    /// The weights of a task's network.
-    pub(crate) fn weights(&self, task: &Task) -> &Weights {
-        &self.weights[&(task.architecture, task.initialization)]
+    /// The network of a task, for `layers`.
+    pub(crate) fn features(&self, task: &Task, layers: &[&str]) -> Result<Features, Error> {
+        match &task.backbone {
+            Backbone::Builtin {
+                architecture,
+                initialization,
+            } => {
+                let weights = &self.weights[&(*architecture, *initialization)];
+                let network = Network::new(*architecture, weights, layers)?;
+                Ok(Features::Builtin(Box::new(network)))
+            }
+            Backbone::Onnx(_) => Features::onnx(self.onnx.as_ref(), layers),
+        }
     }
 
     /// Where an experiment stands, in words: for messages.
@@ -263,8 +267,8 @@ impl Plan {
             "{} {} {} {} {} {} {}",
             self.objects[task.object].name,
             if set.augmented { "augmented" } else { "originals" },
-            task.architecture,
-            task.initialization,
+            task.backbone.architecture(),
+            task.backbone.initialization(),
             set.layer,
             experiment.spec.model_name(),
             experiment.spec.hyperparameter_json(),

@@ -178,7 +178,12 @@ impl<'a> Runner<'a> {
         }
         let object = &plan.objects[task.object];
         (self.on_event)(Event::Task {
-            name: format!("{} {} {}", object.name, task.architecture, task.initialization),
+            name: format!(
+                "{} {} {}",
+                object.name,
+                task.backbone.architecture(),
+                task.backbone.initialization()
+            ),
         });
         let mut layers: Vec<&str> = sets.iter().map(|s| s.layer.as_str()).collect();
         layers.dedup();

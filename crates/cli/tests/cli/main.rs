@@ -10,6 +10,7 @@
 mod common;
 mod determinism;
 mod hostile;
+mod onnx;
 mod real;
 mod resume;
 mod text;
