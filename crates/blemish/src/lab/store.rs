@@ -164,9 +164,10 @@ pub struct Progress {
 /// SQLite reads a file in WAL mode with the help of files beside it, which it makes if need be. Where
 /// it cannot, a log that is empty or absent says that the file alone is complete and that nobody
 /// writes to it, and it is read as it is.
-fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let store = |e| Error::store(path, e);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = Connection::open_with_flags(path, flags).map_err(store)?;
     let first = db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0));
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -175,14 +176,22 @@ fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     };
     let complete = std::fs::metadata(&log)
         .map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |log| log.len() == 0);
-    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) || !complete {
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) {
+        // Whoever reads on meets it again, and waits if the file is busy.
         return Ok(db);
+    }
+    if !complete {
+        let text = "it cannot be read where nothing can be written, since a run that was killed left \
+                    results in the log beside it; copy the run folder to a place that can be written";
+        let kind = std::io::ErrorKind::ReadOnlyFilesystem;
+        return Err(Error::io(path, std::io::Error::new(kind, text)));
     }
     let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     Connection::open_with_flags(
         format!("file:{escaped}?immutable=1"),
         flags | OpenFlags::SQLITE_OPEN_URI,
     )
+    .map_err(store)
 }
 
 /// The SQLite file of a run.
@@ -209,7 +218,7 @@ impl Store {
                 folder: folder.into(),
             });
         }
-        let db = open_to_read(&path).map_err(|e| Error::store(&path, e))?;
+        let db = open_to_read(&path)?;
         let store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
         store.check_version()?;
