@@ -74,9 +74,11 @@ pub(crate) enum Command {
             blemish compare seed0 seed1 seed2 results.csv.gz"
     )]
     Compare {
-        /// Run folders, then the table: CSV or gzipped CSV, with the columns of `blemish export`
-        #[arg(required = true, num_args = 2.., value_name = "RUN... PUBLISHED")]
-        paths: Vec<PathBuf>,
+        /// Run folders
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// The table: CSV or gzipped CSV, with the columns of `blemish export`
+        published: PathBuf,
         /// How many of the worst rows to list
         #[arg(long, default_value_t = 10, value_name = "N")]
         worst: usize,
@@ -107,7 +109,7 @@ pub(crate) struct SynthArgs {
     /// Folder to write to; new or empty
     pub(crate) out: PathBuf,
     /// Seed: the same seed gives the same files
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Side of the square images, in pixels
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=2048))]
@@ -169,7 +171,7 @@ pub(crate) struct GridArgs {
     #[arg(long, default_value = "antialias")]
     pub(crate) resize: ResizeMode,
     /// Seed of random weights and of the detectors that draw random numbers
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Threads; the default is one for each core. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
@@ -259,6 +261,11 @@ fn distinct<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {
         }
     }
     out
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("give a whole number from 0 to {}", u64::MAX))
 }
 
 fn threads(text: &str) -> Result<usize, String> {

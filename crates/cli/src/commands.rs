@@ -1,7 +1,7 @@
 //! What each command does.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use blemish::lab::{
 };
 
 use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
-use crate::output::{note, print};
+use crate::output::{STDOUT, note, print};
 use crate::progress::RunProgress;
 use crate::tables;
 use crate::weights;
@@ -32,7 +32,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Export { run, format, output } => export(&run, format, &output),
-        Command::Compare { paths, worst } => compare(&paths, worst),
+        Command::Compare {
+            runs,
+            published,
+            worst,
+        } => compare(&runs, &published, worst),
         Command::Synth(args) => synth(&args),
         Command::Weights(args) => {
             weights::run(args)?;
@@ -45,11 +49,12 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
     let start = std::time::Instant::now();
     let plan = Plan::new(config)?;
     note(format!(
-        "{} experiments: {} object{}, {} feature sets; run folder {}",
+        "{} experiments: {} object{}, {} feature set{}; run folder {}",
         plan.experiments.len(),
         plan.objects.len(),
-        if plan.objects.len() == 1 { "" } else { "s" },
+        plural(plan.objects.len()),
         plan.feature_sets.len(),
+        plural(plan.feature_sets.len()),
         out.display()
     ));
     plan.left_out.iter().for_each(note);
@@ -72,6 +77,10 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
 }
 
 fn demo(args: &DemoArgs) -> Result<ExitCode> {
@@ -130,8 +139,9 @@ fn export(run: &Path, format: ExportFormat, output: &Path) -> Result<ExitCode> {
     let store = Store::open(run)?;
     if output == Path::new("-") {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        lab::write_rows(&store.rows()?, format, &mut out)?;
-        out.flush()?;
+        lab::write_rows(&store.rows()?, format, &mut out)
+            .and_then(|()| out.flush())
+            .context(STDOUT)?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = lab::export(&store, format, output)?;
@@ -139,10 +149,7 @@ fn export(run: &Path, format: ExportFormat, output: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn compare(paths: &[std::path::PathBuf], worst: usize) -> Result<ExitCode> {
-    let Some((published, runs)) = paths.split_last() else {
-        anyhow::bail!("give run folders and then the published table");
-    };
+fn compare(runs: &[PathBuf], published: &Path, worst: usize) -> Result<ExitCode> {
     // The table first: it is the likelier mistake, and read in a moment.
     let published = lab::read_published(published)?;
     let rows = runs

@@ -2,13 +2,18 @@
 
 use std::io::Write;
 
+use anyhow::{Context, Result};
+
+/// What an error on standard output begins with.
+pub(crate) const STDOUT: &str = "cannot write to standard output";
+
 /// Prints to standard output.
 ///
 /// # Errors
 /// Those of standard output, such as a closed pipe.
-pub(crate) fn print(text: impl std::fmt::Display) -> std::io::Result<()> {
+pub(crate) fn print(text: impl std::fmt::Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")
+    writeln!(out, "{text}").context(STDOUT)
 }
 
 /// Prints a note to standard error, where it does not disturb what is piped on.

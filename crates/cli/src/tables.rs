@@ -100,12 +100,10 @@ pub(crate) fn summary(summary: &Summary) -> String {
         ]);
     }
     out.push_str(&trimmed(&best));
-    if let Some(mean) = summary.mean_of_best {
-        let _ = writeln!(
-            out,
-            "mean over {} objects: {mean:.3}",
-            summary.best_per_object.len()
-        );
+    // Of one object it would repeat the row above.
+    let objects = summary.best_per_object.len();
+    if let Some(mean) = summary.mean_of_best.filter(|_| objects > 1) {
+        let _ = writeln!(out, "mean over {objects} objects: {mean:.3}");
     }
 
     let _ = writeln!(out, "\nBest single setting over all objects");

@@ -107,6 +107,17 @@ pub fn export(store: &Store, format: ExportFormat, file: &Path) -> Result<usize,
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    if file.is_dir() {
+        let text = "this is a folder; give the file to write";
+        return Err(io(std::io::Error::new(std::io::ErrorKind::IsADirectory, text)));
+    }
+    if !folder.is_dir() {
+        let text = format!(
+            "there is no folder {}; make it or give another file",
+            folder.display()
+        );
+        return Err(io(std::io::Error::new(std::io::ErrorKind::NotFound, text)));
+    }
     // A pipe or a device such as /dev/stdout is written to, not replaced.
     if std::fs::metadata(file).is_ok_and(|m| !m.is_file()) {
         let mut out = std::fs::OpenOptions::new().write(true).open(file).map_err(io)?;

@@ -28,6 +28,9 @@ impl RunFolder {
     /// another process holds it, [`Error::NotARun`] if it holds other files.
     pub fn create_or_resume(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
         let store_path = Store::path_in(folder);
+        if folder.exists() && !folder.is_dir() {
+            return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
+        }
         if folder.exists() && !store_path.exists() {
             let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
             let foreign = entries.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
@@ -37,7 +40,7 @@ impl RunFolder {
                 });
             }
         }
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
         let lock = lock(folder)?;
         let mut store = Store::create(folder)?;
         match store.identity()? {
@@ -69,6 +72,17 @@ impl RunFolder {
     }
 }
 
+/// The error for a run folder that cannot be written, with what to do about it.
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    use std::io::ErrorKind::{NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    let kind = error.kind();
+    if !matches!(kind, NotADirectory | PermissionDenied | ReadOnlyFilesystem) {
+        return Error::io(path, error);
+    }
+    let text = format!("{error}; give an --out folder that can be written");
+    Error::io(path, std::io::Error::new(kind, text))
+}
+
 fn lock(folder: &Path) -> Result<File, Error> {
     let path: PathBuf = folder.join("lock");
     let io = |e| Error::io(&path, e);
@@ -78,7 +92,7 @@ fn lock(folder: &Path) -> Result<File, Error> {
         .create(true)
         .truncate(false)
         .open(&path)
-        .map_err(io)?;
+        .map_err(|e| unwritable(&path, e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

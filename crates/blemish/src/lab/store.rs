@@ -159,6 +159,41 @@ pub struct Progress {
     pub failed: usize,
 }
 
+/// Opens the SQLite file at `path` for reading, in a folder that cannot be written as well.
+///
+/// SQLite reads a file in WAL mode with the help of files beside it, which it makes if need be. Where
+/// it cannot, a log that is empty or absent says that the file alone is complete and that nobody
+/// writes to it, and it is read as it is.
+fn open_to_read(path: &Path) -> Result<Connection, Error> {
+    let store = |e| Error::store(path, e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(store)?;
+    let first = db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0));
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let (Err(error), Some(text)) = (first, path.to_str()) else {
+        return Ok(db);
+    };
+    let complete = std::fs::metadata(&log)
+        .map_or_else(|e| e.kind() == std::io::ErrorKind::NotFound, |log| log.len() == 0);
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::CannotOpen) {
+        // Whoever reads on meets it again, and waits if the file is busy.
+        return Ok(db);
+    }
+    if !complete {
+        let text = "it cannot be read where nothing can be written, since a run that was killed left \
+                    results in the log beside it; copy the run folder to a place that can be written";
+        let kind = std::io::ErrorKind::ReadOnlyFilesystem;
+        return Err(Error::io(path, std::io::Error::new(kind, text)));
+    }
+    let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Connection::open_with_flags(
+        format!("file:{escaped}?immutable=1"),
+        flags | OpenFlags::SQLITE_OPEN_URI,
+    )
+    .map_err(store)
+}
+
 /// The SQLite file of a run.
 #[derive(Debug)]
 pub struct Store {
@@ -183,11 +218,7 @@ impl Store {
                 folder: folder.into(),
             });
         }
-        let db = Connection::open_with_flags(
-            &path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(|e| Error::store(&path, e))?;
+        let db = open_to_read(&path)?;
         let store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
         store.check_version()?;

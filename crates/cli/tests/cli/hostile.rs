@@ -46,6 +46,10 @@ fn wrong_usage_is_exit_code_2() {
     );
     bench.fails(2, &["grid", "x", "--out", "y", "--threads", "0"]);
     bench.fails(2, &["compare", "only-one"]);
+    says(
+        &bench.fails(2, &["grid", "x", "--out", "y", "--seed", "-1"]),
+        &["'-1' for '--seed", "whole number from 0"],
+    );
     bench.fails(2, &["export", "run", "--format", "xlsx", "-o", "x"]);
 }
 
@@ -197,7 +201,10 @@ fn a_run_folder_of_another_configuration_or_of_something_else() {
         &["data is not empty and holds no run"],
     );
     fs::write(bench.path("file"), "x").unwrap();
-    bench.fails(1, &grid("data", "file"));
+    says(
+        &bench.fails(1, &grid("data", "file")),
+        &["file: ", "give an --out folder"],
+    );
     // A store that is none.
     fs::create_dir(bench.path("junk")).unwrap();
     fs::write(
@@ -225,7 +232,11 @@ fn exports_leave_devices_alone_and_say_where_they_failed() {
     bench.ok(&["export", "run", "--format", "json", "-o", "results.json"]);
     says(
         &bench.fails(1, &["export", "run", "-o", "no/such/folder.csv"]),
-        &["no/such/folder.csv"],
+        &["no/such/folder.csv", "there is no folder no/such"],
+    );
+    says(
+        &bench.fails(1, &["export", "run", "-o", "data"]),
+        &["data: this is a folder"],
     );
     if std::path::Path::new("/dev/full").exists() {
         says(
@@ -255,6 +266,53 @@ fn exports_leave_devices_alone_and_say_where_they_failed() {
     // A run beside its own export does not differ.
     let same = bench.ok(&["compare", "run", "results.csv"]);
     assert!(same.contains("142 rows in both tables"), "{same}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_on_a_read_only_disk_can_be_read() {
+    use std::process::Command;
+    let bench = Bench::with_data();
+    // A name that means something in a URI.
+    let (run, new) = ("disk/50% of #1?", "disk/new");
+    fs::create_dir(bench.path("disk")).unwrap();
+    let disk = bench.path("disk");
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .output()
+    };
+    if !mount("size=16m").is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: only root may mount a read-only disk");
+        return;
+    }
+    let made = bench.run(&grid("data", run));
+    let before = bench.run(&["export", run, "-o", "-"]);
+    let read_only = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&disk)
+        .status();
+    let after = bench.run(&["export", run, "-o", "-"]);
+    let again = bench.run(&grid("data", run));
+    let other = bench.run(&grid("data", new));
+    Command::new("umount").arg(&disk).status().unwrap();
+
+    assert!(made.status.success() && read_only.is_ok_and(|s| s.success()));
+    assert!(
+        after.status.success(),
+        "{}",
+        String::from_utf8_lossy(&after.stderr)
+    );
+    assert!(!before.stdout.is_empty());
+    assert_eq!(before.stdout, after.stdout);
+    for failed in [again, other] {
+        assert_eq!(failed.status.code(), Some(1));
+        says(
+            &String::from_utf8_lossy(&failed.stderr),
+            &["disk/", "give an --out folder that can be written"],
+        );
+    }
 }
 
 #[test]
