@@ -132,14 +132,20 @@ fn estimates_that_depend_on_chance_are_within_the_spread() {
             let found: Vec<Option<usize>> = models.iter().map(known).collect();
             // Those that theirs find three times or more are found as often by ours, within 3.5 standard errors of the
             // difference of two shares, and most of ours are among theirs.
-            let (n, m) = (models.len() as f64, case.results.iter().map(|r| r.count).sum::<usize>() as f64);
+            let (n, m) = (
+                models.len() as f64,
+                case.results.iter().map(|r| r.count).sum::<usize>() as f64,
+            );
             for (i, result) in case.results.iter().enumerate().filter(|(_, r)| r.count >= 3) {
                 let ours = found.iter().filter(|f| **f == Some(i)).count() as f64;
                 let theirs = result.count as f64;
                 let share = (ours + theirs) / (n + m);
                 let error = (share * (1.0 - share) * (1.0 / n + 1.0 / m)).sqrt();
                 if (ours / n - theirs / m).abs() > 3.5 * error {
-                    failures.push(format!("{}, result {i}: {ours} of {n} for {theirs} of {m}", case.name));
+                    failures.push(format!(
+                        "{}, result {i}: {ours} of {n} for {theirs} of {m}",
+                        case.name
+                    ));
                 }
             }
             let strange = found.iter().filter(|f| f.is_none()).count();
