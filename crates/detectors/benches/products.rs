@@ -1,7 +1,8 @@
-//! Inner products of f32 rows beside the peak of the machine: `cargo bench -p blemish-detectors`.
+//! Inner products of f32 rows beside the peaks of the machine: `cargo bench -p blemish-detectors`.
 //!
-//! Multiply-adds count as two operations; of the products of training rows with each other, half are counted. The peak
-//! is a loop of multiply-adds in registers, on as many threads.
+//! Multiply-adds count as two operations; of the products of training rows with each other, half are counted. A peak
+//! is a loop of multiply-adds in registers, on as many threads: in f64, as products are computed, and in f32, for
+//! comparison.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 #![cfg_attr(
     target_arch = "x86_64",
@@ -32,75 +33,76 @@ fn operations((n, m, d): (usize, usize, usize)) -> usize {
 
 /// Independent sums, enough to hide the latency of a multiply-add, few enough for registers.
 const SUMS: usize = 16;
-const LANES: usize = 16;
+/// f64 of 512 bits.
+const LANES: usize = 8;
 const ROUNDS: usize = 20_000_000;
 
-/// Multiply-adds of `SUMS` vectors of `LANES` numbers, `ROUNDS` times, or `None` where there is no such loop.
-fn registers() -> Option<f32> {
+/// Multiply-adds of `SUMS` vectors of `LANES` f64 (of twice as many f32 where `single`), `ROUNDS` times, or `None` where
+/// there is no such loop.
+fn registers(single: bool) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
             // SAFETY: avx512f was detected just now.
-            return Some(unsafe { avx512() });
+            return Some(unsafe { if single { avx512_f32() } else { avx512_f64() } });
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: avx2 and fma were detected just now.
-            return Some(unsafe { avx2() });
+            return Some(unsafe { if single { avx2_f32() } else { avx2_f64() } });
         }
     }
     None
 }
 
+/// A loop of `$sums` independent sums. No closure: it would take the sums' addresses, and they would live in memory.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn avx512() -> f32 {
-    use std::arch::x86_64::*;
-    let (x, y) = (_mm512_set1_ps(black_box(1.0)), _mm512_set1_ps(black_box(1e-9)));
-    let mut sums = [_mm512_setzero_ps(); SUMS];
-    for _ in 0..ROUNDS {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(x, y, *sum);
+macro_rules! peak_loop {
+    ($name:ident, $features:literal, $sums:expr, $rounds:expr, $set:ident, $zero:ident, $fma:ident, $add:ident, $first:ident) => {
+        #[target_feature(enable = $features)]
+        pub(super) fn $name() -> f64 {
+            use std::arch::x86_64::*;
+            let (x, y) = ($set(black_box(1.0)), $set(black_box(1e-9)));
+            let mut sums = [$zero(); $sums];
+            for _ in 0..$rounds {
+                for sum in &mut sums {
+                    *sum = $fma(x, y, *sum);
+                }
+            }
+            let mut total = $zero();
+            for sum in sums {
+                total = $add(total, sum);
+            }
+            f64::from($first(total))
         }
-    }
-    // No closure: it would take the sums' addresses, and they would live in memory.
-    let mut total = _mm512_setzero_ps();
-    for sum in sums {
-        total = _mm512_add_ps(total, sum);
-    }
-    _mm512_reduce_add_ps(total)
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2() -> f32 {
-    use std::arch::x86_64::*;
-    let (x, y) = (_mm256_set1_ps(black_box(1.0)), _mm256_set1_ps(black_box(1e-9)));
-    let mut sums = [_mm256_setzero_ps(); SUMS / 2];
+#[rustfmt::skip]
+mod loops {
+    use super::{ROUNDS, SUMS, black_box};
+    peak_loop!(avx512_f64, "avx512f", SUMS, ROUNDS, _mm512_set1_pd, _mm512_setzero_pd, _mm512_fmadd_pd, _mm512_add_pd, _mm512_cvtsd_f64);
+    peak_loop!(avx512_f32, "avx512f", SUMS, ROUNDS, _mm512_set1_ps, _mm512_setzero_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_cvtss_f32);
     // Vectors of half the length, half as many: four times the rounds.
-    for _ in 0..4 * ROUNDS {
-        for sum in &mut sums {
-            *sum = _mm256_fmadd_ps(x, y, *sum);
-        }
-    }
-    let mut total = _mm256_setzero_ps();
-    for sum in sums {
-        total = _mm256_add_ps(total, sum);
-    }
-    _mm256_cvtss_f32(total)
+    peak_loop!(avx2_f64, "avx2,fma", SUMS / 2, 4 * ROUNDS, _mm256_set1_pd, _mm256_setzero_pd, _mm256_fmadd_pd, _mm256_add_pd, _mm256_cvtsd_f64);
+    peak_loop!(avx2_f32, "avx2,fma", SUMS / 2, 4 * ROUNDS, _mm256_set1_ps, _mm256_setzero_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_cvtss_f32);
 }
+#[cfg(target_arch = "x86_64")]
+use loops::{avx2_f32, avx2_f64, avx512_f32, avx512_f64};
 
 /// Operations a second of all threads together; infinite where there is no loop for this machine.
-fn peak(threads: usize) -> f64 {
-    if registers().is_none() {
+fn peak(threads: usize, single: bool) -> f64 {
+    if registers(single).is_none() {
         return f64::INFINITY;
     }
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| black_box(registers()));
+            scope.spawn(|| black_box(registers(single)));
         }
     });
-    (2 * threads * SUMS * LANES * ROUNDS) as f64 / start.elapsed().as_secs_f64()
+    let lanes = if single { 2 * LANES } else { LANES };
+    (2 * threads * SUMS * lanes * ROUNDS) as f64 / start.elapsed().as_secs_f64()
 }
 
 fn main() {
@@ -110,16 +112,19 @@ fn main() {
     let (first, rest) = train.view().split_at(Axis(0), n / 6);
     // In turns, as the machine's clock may vary.
     for _ in 0..3 {
-        let peak = peak(threads);
+        let (double, single) = (peak(threads, false), peak(threads, true));
         let start = Instant::now();
         black_box(InnerProducts::from_rows(&[first, rest], query.view()).unwrap());
         let seconds = start.elapsed().as_secs_f64();
         let rate = operations(SHAPE) as f64 / seconds;
         println!(
-            "products {n}+{m} x {d}, {threads} threads: {seconds:.3} s, {:.1} GFLOP/s; peak {:.1}; ratio {:.3}",
+            "products {n}+{m} x {d}, {threads} threads: {seconds:.3} s, {:.1} GFLOP/s; \
+             peak in f64 {:.1}, ratio {:.3}; in f32 {:.1}, ratio {:.3}",
             rate * 1e-9,
-            peak * 1e-9,
-            rate / peak
+            double * 1e-9,
+            rate / double,
+            single * 1e-9,
+            rate / single
         );
     }
     divan::main();

@@ -45,16 +45,12 @@ impl Pca {
     /// # Errors
     /// If there are no training rows, a product is not finite, or the eigendecomposition does not converge.
     pub fn fit(products: ProductsView<'_>) -> Result<Pca, DetectorError> {
-        Pca::from_products(products.train(), products.dimensions(), products.noise())
+        Pca::from_products(products.train(), products.dimensions())
     }
 
     /// Fits all components of rows of `dimensions` columns whose n x n inner products, about whatever centre, are
-    /// `train`, each with a standard error of `noise`.
-    fn from_products(
-        train: ArrayView2<'_, f64>,
-        dimensions: usize,
-        noise: f64,
-    ) -> Result<Pca, DetectorError> {
+    /// `train`.
+    fn from_products(train: ArrayView2<'_, f64>, dimensions: usize) -> Result<Pca, DetectorError> {
         let n = train.nrows();
         if n == 0 || dimensions == 0 {
             let what = "the training rows".to_owned();
@@ -74,8 +70,7 @@ impl Pca {
 
         let components = n.min(dimensions);
         let largest = ascending.last().copied().unwrap_or(0.0).max(0.0);
-        // Errors of the products make eigenvalues of up to twice the root of n times their size.
-        let null = (n as f64 * f64::EPSILON * largest).max(3.0 * (n as f64).sqrt() * noise);
+        let null = n as f64 * f64::EPSILON * largest;
         let eigenvalues: Vec<f64> = ascending
             .iter()
             .rev()

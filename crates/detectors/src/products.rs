@@ -12,13 +12,9 @@ use rayon::prelude::*;
 
 use crate::DetectorError;
 use kernel::Kernel;
-use pack::{DealtCentre, Moments, Spread};
 pub(crate) use stored::StoredRows;
-use tiles::{Blocks, mend, narrow_tiles, wide_tiles};
+use tiles::{Blocks, multiply};
 
-/// Columns from which f32 products are accurate enough to be worth while: the error falls with the root of their
-/// number. Below, time is short anyway.
-const WIDE: usize = 16_384;
 /// Pairs whose squared distance is a smaller part than this of their squared norms are computed again
 /// from their rows, because the difference of products has lost too many digits: products err by about 1e-14 of
 /// the squared norms, so that what remains errs by at most about 1e-10 of itself.
@@ -37,29 +33,18 @@ impl Element for f32 {}
 impl Element for f64 {}
 
 mod sealed {
-    use ndarray::ArrayView2;
-
     pub trait Sealed: Copy {
         /// Whether it is of single precision.
         const SINGLE: bool;
 
         /// The value in single precision.
         fn to_f32(self) -> f32;
-
-        /// The rows, if they are f32.
-        fn narrow<'a>(_: ArrayView2<'a, Self>) -> Option<ArrayView2<'a, f32>> {
-            None
-        }
     }
     impl Sealed for f32 {
         const SINGLE: bool = true;
 
         fn to_f32(self) -> f32 {
             self
-        }
-
-        fn narrow<'a>(rows: ArrayView2<'a, f32>) -> Option<ArrayView2<'a, f32>> {
-            Some(rows)
         }
     }
     impl Sealed for f64 {
@@ -77,15 +62,9 @@ mod sealed {
 /// f64. Uncentred products, distances and the variance of all entries are recovered from what is stored, without
 /// cancellation for rows that lie far from the origin.
 ///
-/// # f32 rows of very many columns
-/// Of `f32` rows with 16,384 columns or more, products are sums in f64 of f32 sums of 16 columns each, which takes half
-/// the time; norms are summed in f64 throughout. So that errors stay small, rows are turned by an orthogonal
-/// transform before they are rounded, f32 sums are short, and the standard error of every squared distance is
-/// estimated from the sizes of its terms: where it is above 1.5e-9 of the distance, as for rows much nearer to each
-/// other than to the centre, the distance is summed in f64 from the rows (and all of a block of 128 x 128 products, if
-/// more than a quarter of its pairs are such). On the features of a network (1337 rows of 50,176 columns) squared
-/// distances err by 5e-10, root mean square, and by 5e-9 at most.
-/// The result is the same bytes on every machine that has fused multiply-adds; on others all is f64.
+/// # Accuracy
+/// Products err by about 1e-14 of the norms of their rows, squared distances by about as much. They are the same bytes
+/// on every machine that has fused multiply-adds; on others the last digits may differ.
 ///
 /// # Order and groups
 /// A prefix of training groups is a leading block, and its numbers do not depend on the groups that follow: the
@@ -103,8 +82,6 @@ pub struct InnerProducts {
     cross: Array2<f64>,
     train_rows: Vec<RowSums>,
     query_rows: Vec<RowSums>,
-    /// Standard errors of products of training rows; empty where all is f64.
-    noise: Vec<f64>,
     centre: Centre,
     /// Squared distances of nearly equal rows, by (row, training row); query rows are numbered after all
     /// training rows.
@@ -124,6 +101,7 @@ struct RowSums {
 
 impl RowSums {
     /// Adds a panel's part of a centred row.
+    #[inline(always)]
     fn add(&mut self, centred: &[f64], centre: &[f64], mean: f64) {
         let (mut square, mut about, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for (z, c) in centred.chunks(LANES).zip(centre.chunks(LANES)) {
@@ -136,16 +114,6 @@ impl RowSums {
         self.square += square.iter().sum::<f64>();
         self.about += about.iter().sum::<f64>();
         self.sum += sum.iter().sum::<f64>();
-    }
-}
-
-impl From<Moments> for RowSums {
-    fn from(moments: Moments) -> RowSums {
-        RowSums {
-            square: moments.square,
-            about: moments.about,
-            sum: moments.sum,
-        }
     }
 }
 
@@ -175,7 +143,7 @@ impl InnerProducts {
     ///
     /// All matrices are rows x d. The time is about n (n + 2 m) d multiplications and additions, spread over the
     /// current rayon pool. Rows are not copied: besides the result, which is n x n and m x n numbers of f64, about half
-    /// as much is needed for a while, and room for 2,048 columns of all rows.
+    /// as much is needed for a while, and room for 512 columns of all rows.
     ///
     /// # Errors
     /// If there is no training row or no column, if column counts differ, if a value is not finite (the error names
@@ -183,15 +151,6 @@ impl InnerProducts {
     pub fn from_rows<T: Element>(
         train_groups: &[ArrayView2<'_, T>],
         query: ArrayView2<'_, T>,
-    ) -> Result<InnerProducts, DetectorError> {
-        InnerProducts::with_kernel(train_groups, query, Kernel::detect())
-    }
-
-    /// [`from_rows`](Self::from_rows) by a certain kernel, or all in f64.
-    fn with_kernel<T: Element>(
-        train_groups: &[ArrayView2<'_, T>],
-        query: ArrayView2<'_, T>,
-        kernel: Option<Kernel>,
     ) -> Result<InnerProducts, DetectorError> {
         let first = train_groups.first().map_or((0, 0), |g| g.dim());
         if first.0 == 0 || first.1 == 0 {
@@ -214,63 +173,39 @@ impl InnerProducts {
         }
         let n: usize = train_groups.iter().map(|g| g.nrows()).sum();
         let all: Vec<ArrayView2<'_, T>> = named.iter().map(|(_, g)| *g).collect();
-        let narrow: Option<Vec<_>> = all.iter().map(|g| T::narrow(*g)).collect();
-        let fast = kernel.zip(narrow).filter(|_| d >= WIDE);
-        let check_finite = || {
-            named
-                .iter()
-                .try_for_each(|(what, group)| check_finite(what, *group))
-        };
-        if fast.is_none() {
-            check_finite()?;
-        }
 
         let centre_row = column_means(train_groups[0]);
         let centre = Centre::of(&centre_row);
-        let mean = centre.mean;
 
         let blocks = Blocks::new(train_groups, &query);
         let mut tiles = blocks.tiles();
-        let mut noise = vec![];
-        let mut rows = match &fast {
-            Some((kernel, groups)) => {
-                let dealt = DealtCentre::new(&centre_row, mean);
-                let moments = narrow_tiles(&mut tiles, &blocks, groups, &dealt, *kernel);
-                if !moments.iter().all(|m| m.square.is_finite()) {
-                    // Looked for only now, so that good rows are read once less.
-                    check_finite()?;
-                }
-                let spreads: Vec<Spread> = moments.iter().map(Spread::of).collect();
-                noise = spreads.iter().map(Spread::standard_error).collect();
-                let rows: Vec<RowSums> = moments.into_iter().map(RowSums::from).collect();
-                mend(&mut tiles, groups, &rows, &spreads);
-                let poor: Vec<_> = tiles.iter_mut().filter(|t| t.poor).collect();
-                if !poor.is_empty() {
-                    wide_tiles(poor, &all, &centre_row, mean);
-                }
-                rows
-            }
-            None => wide_tiles(tiles.iter_mut().collect(), &all, &centre_row, mean),
-        };
-        let (mut train, cross) = blocks.assemble(&tiles);
+        let mut rows = multiply(
+            &mut tiles,
+            &blocks,
+            &all,
+            &centre_row,
+            centre.mean,
+            Kernel::detect(),
+        );
+        if !rows.iter().all(|r| r.square.is_finite()) {
+            // Looked for only now, so that good rows are read once less.
+            named
+                .iter()
+                .try_for_each(|(what, group)| check_finite(what, *group))?;
+        }
+        let (train, cross) = blocks.assemble(&tiles);
         drop(tiles);
         for (i, row) in rows[..n].iter_mut().enumerate() {
-            if fast.is_some() {
-                train[[i, i]] = row.square;
-            } else {
-                // The norm of a training row is its product with itself, from the same multiplication as the others.
-                row.square = train[[i, i]];
-            }
+            // The norm of a training row is its product with itself, from the same multiplication as the others.
+            row.square = train[[i, i]];
         }
         let query_rows = rows.split_off(n);
-        noise.truncate(n);
         let mut products = InnerProducts {
             dimensions: d,
             train,
             cross,
             train_rows: rows,
             query_rows,
-            noise,
             centre,
             near: BTreeMap::new(),
         };
@@ -518,14 +453,6 @@ impl<'a> ProductsView<'a> {
         let squares: f64 = rows.iter().map(|r| r.square + 2.0 * r.about + c.square).sum();
         let deviation: f64 = rows.iter().map(|r| r.sum + c.sum).sum();
         (squares / entries - (deviation / entries).powi(2)).max(0.0)
-    }
-
-    /// Standard error of the entries of [`train`](Self::train), root mean square; 0 where all is f64.
-    pub(crate) fn noise(&self) -> f64 {
-        let noise = &self.products.noise;
-        let leading = &noise[..self.n.min(noise.len())];
-        let squares: f64 = leading.iter().map(|e| e * e).sum();
-        (squares / self.n as f64).sqrt()
     }
 
     /// `<x - c, c>`

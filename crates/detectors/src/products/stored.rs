@@ -6,7 +6,8 @@ use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::tiles::{PANEL, TILE, centre_part_of_row};
+use super::pack::{PANEL, centre_part_of_row};
+use super::tiles::TILE;
 use super::{
     BTreeMap, Centre, Element, InnerProducts, RowSums, check_columns, check_finite, column_means,
     exact_sq_distance,
@@ -186,7 +187,6 @@ impl StoredRows {
             cross,
             train_rows: self.sums.clone(),
             query_rows: sums(query, &self.centre_row),
-            noise: vec![],
             centre: self.centre,
             near: BTreeMap::new(),
         };
