@@ -10,8 +10,8 @@ use super::{Element, RowSums};
 
 /// Rows of a tile: a fixed number, so that what a tile computes depends on its rows alone.
 pub(super) const TILE: usize = 128;
-/// Columns that a kernel takes at a time: three strips of them fit the first-level cache, and two tiles' rows the second.
-const DEPTH: usize = 128;
+/// Columns that a kernel takes at a time: a strip of them stays in the first-level cache, two tiles' rows in the second.
+const DEPTH: usize = 256;
 
 /// Consecutive rows of one group.
 #[derive(Clone, Copy, Debug)]
@@ -171,15 +171,14 @@ pub(super) fn multiply<T: Element>(
             for depth in (0..len).step_by(STRIP * DEPTH) {
                 let depth = depth..(depth + STRIP * DEPTH).min(len);
                 let part = |strip: usize| &panel[strip * len..(strip + 1) * len][depth.clone()];
-                for a in (0..tile.rows.strips()).step_by(2) {
-                    let left = [part(first[i] + a), part(first[i] + a + 1)];
-                    for b in 0..tile.columns.len().div_ceil(STRIP) {
-                        // On the diagonal, what lies above it is not needed.
-                        if i == j && b > a + 1 {
-                            break;
-                        }
+                for b in 0..tile.columns.len().div_ceil(STRIP) {
+                    let right = part(first[j] + b);
+                    // On the diagonal, what lies above it is not needed.
+                    let top = if i == j { b / 2 * 2 } else { 0 };
+                    for a in (top..tile.rows.strips()).step_by(2) {
+                        let left = [part(first[i] + a), part(first[i] + a + 1)];
                         let mut sums: Sums = [[0.0; LEFT]; STRIP];
-                        kernel.multiply(left, part(first[j] + b), &mut sums);
+                        kernel.multiply(left, right, &mut sums);
                         add(&mut tile.values, a * STRIP, b * STRIP, &sums);
                     }
                 }
