@@ -91,6 +91,7 @@ impl Plan {
         let dataset = Dataset::open(&config.data, config.objects.as_deref())?;
         let mut fingerprints = BTreeMap::new();
         for object in &dataset.objects {
+            check_test_images(object)?;
             fingerprints.insert(object.name.clone(), object.fingerprint()?);
         }
 
@@ -331,6 +332,20 @@ fn known_layers(architectures: &[Architecture], wanted: Option<&[String]>) -> Re
 
 /// The layers of `architecture` among `wanted`, by their canonical names and in the network's order,
 /// whatever order they were named in.
+/// Every result is an AUROC, which needs both kinds of test images: better to say so now than after the features.
+fn check_test_images(object: &Object) -> Result<(), Error> {
+    let defective = object.test.iter().filter(|image| image.is_defective()).count();
+    let missing = match defective {
+        0 => "defective test images (test/DEFECT)",
+        n if n == object.test.len() => "good test images (test/good)",
+        _ => return Ok(()),
+    };
+    Err(Error::Config(format!(
+        "{} has no {missing}, and an AUROC needs good and defective ones: add some, or leave the object out by --objects",
+        object.folder.display()
+    )))
+}
+
 fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
     let names = |layers: &[&str]| layers.iter().map(|s| (*s).to_owned()).collect();
     let Some(wanted) = wanted else {

@@ -76,6 +76,30 @@ fn a_folder_without_train_good() {
 }
 
 #[test]
+fn test_images_of_one_kind_alone_are_found_before_anything_runs() {
+    let bench = Bench::with_data();
+    let good = bench.path("data/weave/test/good");
+    fs::rename(&good, bench.path("aside")).unwrap();
+    says(
+        &bench.fails(1, &grid("data", "run")),
+        &["weave", "no good test images", "--objects"],
+    );
+    assert!(!bench.path("run").exists());
+    fs::rename(bench.path("aside"), &good).unwrap();
+    for entry in fs::read_dir(bench.path("data/weave/test")).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder != good {
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+    let _ = fs::remove_dir_all(bench.path("data/weave/ground_truth"));
+    says(
+        &bench.fails(1, &grid("data", "run")),
+        &["weave", "no defective test images"],
+    );
+}
+
+#[test]
 fn an_object_or_layer_that_is_not_there() {
     let bench = Bench::with_data();
     let mut args = grid("data", "run");
