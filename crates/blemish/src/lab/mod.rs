@@ -11,6 +11,8 @@ mod extract;
 mod folder;
 mod key;
 mod plan;
+mod published;
+mod record;
 mod run;
 mod store;
 mod summary;
@@ -21,6 +23,10 @@ pub use config::{Augmentation, GridConfig};
 pub use export::{ExportFormat, export, write_rows};
 pub use folder::RunFolder;
 pub use plan::{Experiment, FeatureSet, Plan, Task};
+pub use published::read_table;
 pub use run::{Event, RunOptions, RunSummary, run};
-pub use store::{Outcome, Progress, Row, Status, Store};
+pub use store::{
+    Imported, Outcome, Progress, Row, Status, Store, StoredExperiment, StoredFeatureSet, TestImage,
+    import_published,
+};
 pub use summary::{BestOfObject, BestSetting, DetectorTimes, Setting, Summary};

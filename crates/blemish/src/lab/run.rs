@@ -11,6 +11,7 @@ use super::evaluate::{SetData, evaluate, failed, needs_products};
 use super::extract::{LayerRows, extract, labels};
 use super::folder::RunFolder;
 use super::plan::{Experiment, FeatureSet, Plan, Task};
+use super::record;
 use super::store::Outcome;
 use crate::Error;
 
@@ -113,6 +114,7 @@ pub fn run(
     if options.retry_failed {
         folder.store_mut().forget_failures()?;
     }
+    record::data(folder.store_mut(), plan)?;
     let finished = folder.store().finished()?;
     let mut runner = Runner {
         plan,
@@ -132,6 +134,8 @@ pub fn run(
         runner.task(task)?;
     }
     let mut summary = runner.summary;
+    let threads = runner.pool.current_num_threads();
+    record::session(folder.store_mut(), &summary, threads)?;
     folder.store().fold()?;
     let progress = folder.store().progress()?;
     summary.done = progress.done;
