@@ -62,6 +62,9 @@ def grid():
 
 
 def difference(ours, theirs, defective):
+    if not np.isfinite(theirs).all():
+        # Kernels that do not reach, and scikit-learn's cosine in many dimensions.
+        return np.nan, np.nan
     largest = np.abs(theirs).max() or 1.0
     areas = [roc_auc_score(defective, scores) for scores in (ours, theirs)]
     return np.abs(ours - theirs).max() / largest, abs(areas[0] - areas[1])
@@ -93,7 +96,7 @@ def main():
             start = time.perf_counter()
             scores = run(rows, test)
             seconds = time.perf_counter() - start
-            score, area = difference(np.array(ours["scores"][f"{which} {name}"]), -np.nan_to_num(scores), defective)
+            score, area = difference(np.array(ours["scores"][f"{which} {name}"]), -scores, defective)
             worst[detector] = np.fmax(worst.get(detector, (0.0, 0.0)), (score, area))
             print(f"{which} {name}: {seconds:.3f} s, scores differ by {score:.1e}, AUROCs by {area:.4f}", flush=True)
             sums[detector] = sums.get(detector, 0.0) + seconds
