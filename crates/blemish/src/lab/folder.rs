@@ -27,6 +27,19 @@ impl RunFolder {
     /// [`Error::OtherConfiguration`] if the folder was made for another plan, [`Error::Busy`] if
     /// another process holds it, [`Error::NotARun`] if it holds other files.
     pub fn create_or_resume(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        RunFolder::create(folder, plan, true)
+    }
+
+    /// As [`create_or_resume`](Self::create_or_resume), but images are not decoded beforehand: for parts of a plan whose
+    /// images were checked when it was made.
+    ///
+    /// # Errors
+    /// As [`create_or_resume`](Self::create_or_resume).
+    pub fn create_unchecked(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        RunFolder::create(folder, plan, false)
+    }
+
+    fn create(folder: &Path, plan: &Plan, check_images: bool) -> Result<RunFolder, Error> {
         let NewStore { mut store, lock } = new_store(folder)?;
         match store.identity()? {
             Some(found) if found == plan.identity => {}
@@ -37,12 +50,13 @@ impl RunFolder {
                 });
             }
             None => {
-                for object in &plan.objects {
+                for object in plan.objects.iter().filter(|_| check_images) {
                     blemish_images::verify(object)?;
                 }
                 store.freeze(plan)?;
             }
         }
+        plan.save(folder)?;
         Ok(RunFolder { store, _lock: lock })
     }
 
@@ -71,7 +85,8 @@ pub(crate) fn new_store(folder: &Path) -> Result<NewStore, Error> {
     }
     if folder.exists() && !store_path.exists() {
         let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-        let foreign = entries.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
+        let own = |name: &std::ffi::OsStr| name == "lock" || name == "plan.json";
+        let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
         if foreign {
             return Err(Error::NotARun {
                 folder: folder.into(),
