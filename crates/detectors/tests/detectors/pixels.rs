@@ -55,7 +55,7 @@ impl Case {
 
 fn drawn_mask(seed: u64, image: usize, size: (usize, usize)) -> Array2<bool> {
     Array2::from_shape_fn(size, |(y, x)| {
-        uniform(seed + 64 + image as u64, y / 5, x / 4).is_multiple_of(6) && image % 3 != 0
+        uniform(seed + 64 + image as u64, y / 5, x / 4).is_multiple_of(6) && !image.is_multiple_of(3)
     })
 }
 

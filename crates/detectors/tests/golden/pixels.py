@@ -10,6 +10,8 @@ Maps and masks are by formula (`maps` below). Scores are multiples of 1/1024 tha
   these points, joined by lines after (0, 0), up to `limit`, where the line is cut, divided by `limit`.
 - `regions`: how many connected regions each mask has.
 
+anomalib 2.7.0 (`anomalib.metrics.aupro`) gives the same AUPRO for the drawn cases to 1e-7, in f32.
+
 The last case has masks of the bottles of MVTec AD, seven of the 63, 900 x 900.
 """
 import os
