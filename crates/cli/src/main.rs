@@ -4,7 +4,9 @@
 mod args;
 mod commands;
 mod output;
+mod plan;
 mod progress;
+mod selection;
 mod tables;
 mod weights;
 
