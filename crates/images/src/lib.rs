@@ -32,14 +32,18 @@
 mod dataset;
 mod error;
 mod image;
+mod list;
 mod preprocess;
 mod synth;
 mod view;
+mod whole;
 
 pub use crate::dataset::{Dataset, ImageFile, Object, verify};
 pub use crate::error::ImagesError;
 pub use crate::image::{EXTENSIONS, MAX_PIXELS, load_mask, load_rgb};
+pub use crate::list::list_images;
 pub use crate::preprocess::{Preprocess, Preset, ResizeMode};
 pub use crate::synth::{SynthOptions, SynthSummary, write_synthetic};
 pub use crate::view::View;
+pub use crate::whole::WholeImage;
 pub use ::image::{GrayImage, RgbImage};
