@@ -3,8 +3,10 @@
 
 mod args;
 mod commands;
+mod fit;
 mod output;
 mod progress;
+mod score;
 mod tables;
 mod weights;
 

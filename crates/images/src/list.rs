@@ -50,15 +50,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("b/c")).unwrap();
-        for name in ["z.png", "a.JPG", ".hidden.png", "notes.txt", "b/1.png", "b/c/2.bmp"] {
+        for name in [
+            "z.png",
+            "a.JPG",
+            ".hidden.png",
+            "notes.txt",
+            "b/1.png",
+            "b/c/2.bmp",
+        ] {
             std::fs::write(at(name), "").unwrap();
         }
         let names = |deep| list_images(folder.path(), deep).unwrap();
         assert_eq!(names(false), [at("a.JPG"), at("z.png")]);
-        assert_eq!(names(true), [at("a.JPG"), at("z.png"), at("b/1.png"), at("b/c/2.bmp")]);
-        assert!(matches!(list_images(&at("none"), true), Err(ImagesError::NoSuchFolder { .. })));
-        assert!(matches!(list_images(&at("z.png"), true), Err(ImagesError::NotAFolder { .. })));
+        assert_eq!(
+            names(true),
+            [at("a.JPG"), at("z.png"), at("b/1.png"), at("b/c/2.bmp")]
+        );
+        assert!(matches!(
+            list_images(&at("none"), true),
+            Err(ImagesError::NoSuchFolder { .. })
+        ));
+        assert!(matches!(
+            list_images(&at("z.png"), true),
+            Err(ImagesError::NotAFolder { .. })
+        ));
         std::fs::create_dir(at("empty")).unwrap();
-        assert!(matches!(list_images(&at("empty"), true), Err(ImagesError::NoImages { .. })));
+        assert!(matches!(
+            list_images(&at("empty"), true),
+            Err(ImagesError::NoImages { .. })
+        ));
     }
 }

@@ -89,7 +89,10 @@ impl WholeImage {
             return wrong(format!("std is {:?} and must be above 0", self.std));
         }
         if found != self.len() {
-            return wrong(format!("there is room for {found} values, not for {}", self.len()));
+            return wrong(format!(
+                "there is room for {found} values, not for {}",
+                self.len()
+            ));
         }
         Ok(())
     }
@@ -143,10 +146,16 @@ mod tests {
         // Nothing to resize: the pixels themselves, a channel after the other.
         let image = picture(40, 24);
         whole.apply(&image, &mut out).unwrap();
-        assert_eq!(out[40 * 24 + 3 * 40 + 5], f32::from(image.get_pixel(5, 3).0[1]) / 255.0);
+        assert_eq!(
+            out[40 * 24 + 3 * 40 + 5],
+            f32::from(image.get_pixel(5, 3).0[1]) / 255.0
+        );
         assert!(whole.apply(&image, &mut out[1..]).is_err());
         assert!(whole.apply(&RgbImage::new(0, 3), &mut out).is_err());
-        let broken = WholeImage { std: [0.0; 3], ..whole };
+        let broken = WholeImage {
+            std: [0.0; 3],
+            ..whole
+        };
         assert!(broken.apply(&image, &mut out).is_err());
     }
 }
