@@ -28,4 +28,5 @@ pub use error::{Error, MissingWeights};
 mod error;
 pub mod inspector;
 pub mod lab;
+pub mod report;
 pub mod weights;

@@ -21,6 +21,7 @@ mod summary;
 pub use backbone::{Backbone, OnnxBackbone};
 pub use compare::{Comparison, GroupDifference, Published, RowDifference, compare, read_published};
 pub use config::{Augmentation, GridConfig, NetworkConfig};
+pub(crate) use export::new_file;
 pub use export::{ExportFormat, export, write_rows};
 pub use folder::RunFolder;
 pub use plan::{Experiment, FeatureSet, Plan, Task};
