@@ -40,6 +40,6 @@ pub use crate::dataset::{Dataset, ImageFile, Object, verify};
 pub use crate::error::ImagesError;
 pub use crate::image::{EXTENSIONS, MAX_PIXELS, load_mask, load_rgb};
 pub use crate::preprocess::{Preprocess, Preset, ResizeMode};
-pub use crate::synth::{SynthOptions, SynthSummary, write_synthetic};
+pub use crate::synth::{MVTEC_OBJECTS, SynthOptions, SynthSummary, write_synthetic, write_synthetic_mvtec};
 pub use crate::view::View;
 pub use ::image::{GrayImage, RgbImage};
