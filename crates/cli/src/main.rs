@@ -2,6 +2,7 @@
 //! codes (0 done, 1 failed, 2 wrong usage, 75 stopped by a signal).
 
 mod args;
+mod cluster;
 mod commands;
 mod gc;
 mod output;
@@ -10,6 +11,7 @@ mod progress;
 mod run_args;
 mod selection;
 mod status;
+mod submit;
 mod tables;
 mod weights;
 
