@@ -57,9 +57,16 @@ impl RunFolder {
         if folder.exists() && !store_path.exists() {
             let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
             let own = |name: &std::ffi::OsStr| {
-                ["lock", "plan.json", "products", super::parts::FOLDER]
-                    .iter()
-                    .any(|own| name == *own)
+                [
+                    "lock",
+                    "plan.json",
+                    "status.json",
+                    "products",
+                    super::parts::FOLDER,
+                    "slurm",
+                ]
+                .iter()
+                .any(|own| name == *own)
             };
             let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
             if foreign {

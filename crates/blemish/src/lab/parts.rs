@@ -449,3 +449,175 @@ fn read(path: &Path, plan: &Plan, set: &FeatureSet) -> Result<Option<Result<Part
     }
     Ok(Some(part.check(plan, set).map(|()| part)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Augmentation, GridConfig};
+    use blemish_backbones::Initialization;
+    use blemish_detectors::DetectorKind;
+    use blemish_images::{SynthOptions, write_synthetic};
+
+    /// A plan of one feature set a task.
+    fn plan(dir: &Path) -> Plan {
+        let options = SynthOptions {
+            size: 32,
+            train: 2,
+            test_good: 1,
+            per_defect: 1,
+            ..SynthOptions::default()
+        };
+        let data = dir.join("data");
+        write_synthetic(&data, &options).unwrap();
+        let mut config = GridConfig::new(&data);
+        config.initializations = Some(vec![Initialization::Random]);
+        config.layers = Some(vec!["layer1".into()]);
+        config.augmented = Augmentation::False;
+        config.detectors = vec![DetectorKind::LocalOutlierFactor];
+        Plan::new(&config).unwrap()
+    }
+
+    /// A part of the first feature set whose experiments took `seconds`, have `score` in their first score, and of
+    /// which so many failed.
+    fn part(plan: &Plan, seconds: u64, score: f64, failed: usize) -> Part {
+        let set = &plan.feature_sets[0];
+        let images = plan.objects[0].test.len();
+        let experiments = plan.experiments[set.experiments.clone()].iter().enumerate();
+        let outcomes = experiments.map(|(i, e)| {
+            let outcome = if i < failed {
+                Outcome::Failed {
+                    kind: "detectors".into(),
+                    message: "no".into(),
+                }
+            } else {
+                Outcome::Done {
+                    auroc: 0.5,
+                    scores: std::iter::once(score)
+                        .chain((1..images).map(|i| i as f64))
+                        .collect(),
+                    non_finite: 0,
+                    warning: Some("a warning".into()),
+                    train_time: Duration::from_secs(seconds),
+                    test_time: Duration::from_secs(seconds),
+                    shared_time: Duration::ZERO,
+                }
+            };
+            (e.key.clone(), outcome)
+        });
+        Part::new(plan, set, &outcomes.collect()).unwrap()
+    }
+
+    fn found(parts: &Parts, plan: &Plan) -> Option<Part> {
+        match parts.read(plan, &plan.feature_sets[0]).unwrap() {
+            Found::Part(part) => Some(part),
+            Found::Nothing(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_first_wins_and_a_difference_is_kept_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        assert!(found(&parts, &plan).is_none());
+        let first = part(&plan, 1, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &first).unwrap(), Published::First);
+        // Other times are no difference; the sign of a zero in a score is one.
+        let slower = part(&plan, 2, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &slower).unwrap(), Published::Same);
+        assert!(parts.difference(set).is_none());
+        assert_ne!(
+            part(&plan, 1, 0.0, 0).digest().unwrap(),
+            part(&plan, 1, -0.0, 0).digest().unwrap()
+        );
+        let other = part(&plan, 1, 0.75, 0);
+        match parts.publish(&plan, set, &other).unwrap() {
+            Published::Different(path) => assert_eq!(Some(path), parts.difference(set)),
+            published => panic!("{published:?}"),
+        }
+        assert_eq!(found(&parts, &plan), Some(first));
+        // No temporary file is left.
+        assert_eq!(std::fs::read_dir(&parts.folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn failures_give_way_to_fewer_and_to_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        let failed = |parts: &Parts| found(parts, &plan).map(|p| p.failed());
+        for (failures, published, there) in [
+            (5, Published::First, 5),
+            (5, Published::Same, 5),
+            (7, Published::Same, 5),
+            (2, Published::First, 2),
+            (0, Published::First, 0),
+            (3, Published::Same, 0),
+        ] {
+            let part = part(&plan, 1, 0.25, failures);
+            assert_eq!(parts.publish(&plan, set, &part).unwrap(), published);
+            assert_eq!(failed(&parts), Some(there));
+        }
+    }
+
+    #[test]
+    fn of_many_at_a_time_one_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let parts = Parts::in_run(dir.path(), &plan);
+        let published: Vec<Published> = std::thread::scope(|scope| {
+            let (plan, parts) = (&plan, &parts);
+            let publish = |i| move || parts.publish(plan, &plan.feature_sets[0], &part(plan, i, 0.25, 0));
+            let threads: Vec<_> = (0..8).map(|i| scope.spawn(publish(i))).collect();
+            threads.into_iter().map(|t| t.join().unwrap().unwrap()).collect()
+        });
+        let first = published.iter().filter(|p| **p == Published::First).count();
+        assert_eq!((first, published.len()), (1, 8));
+        assert!(published.iter().all(|p| !matches!(p, Published::Different(_))));
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let bytes = part(&plan, 1, 0.25, 1).to_bytes().unwrap();
+        assert_eq!(Part::from_bytes(&bytes).unwrap(), part(&plan, 1, 0.25, 1));
+        for length in 0..bytes.len() {
+            assert!(Part::from_bytes(&bytes[..length]).is_err(), "cut at {length}");
+        }
+        let mut flipped = bytes.clone();
+        for i in 0..bytes.len() {
+            flipped[i] ^= 1 << (i % 8);
+            assert!(Part::from_bytes(&flipped).is_err(), "byte {i}");
+            flipped[i] = bytes[i];
+        }
+        // A body that claims more than there is, with a checksum that is right.
+        let mut claim = bytes[..HEADER].to_vec();
+        let body = [0xff; 40];
+        claim[12..20].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        claim.extend(body);
+        let hash = blake3::hash(&claim);
+        claim.extend(hash.as_bytes());
+        let reason = Part::from_bytes(&claim).unwrap_err();
+        assert!(reason.contains("cannot be read"), "{reason}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_damaged_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        std::fs::create_dir_all(parts.file(set)).unwrap();
+        match parts.read(&plan, set).unwrap() {
+            Found::Nothing(damaged) => assert_eq!(damaged[0].reason, "it is no file"),
+            found => panic!("{found:?}"),
+        }
+        let whole = part(&plan, 1, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &whole).unwrap(), Published::First);
+        assert_eq!(found(&parts, &plan), Some(whole));
+    }
+}
