@@ -163,11 +163,8 @@ impl Cluster {
                 continue;
             };
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            let mut variables = environment.split(|b| *b == 0);
-            let has = |variable: &str| variables.clone().any(|v| v == variable.as_bytes());
-            let is_ours = has(&ours) && (wanted.is_empty() || has(wanted));
-            // Not this test, which has no such variable, nor what it calls while it looks.
-            if is_ours && variables.next().is_some() {
+            let has = |variable: &str| environment.split(|b| *b == 0).any(|v| v == variable.as_bytes());
+            if has(&ours) && (wanted.is_empty() || has(wanted)) {
                 let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                 found.push((id, name.trim().to_owned()));
             }
