@@ -48,7 +48,8 @@ pub(crate) enum Command {
         after_help = "A task is an object with a network and its weights: all layers and training sets come out of one\n\
             pass over its images. RUN/plan.json lists the tasks, each with the hash of its content, and the\n\
             hash of the whole. `blemish grid` with the same selection carries the plan out.\n\n\
-            Example:\n  blemish plan mvtec_ad --out run --architectures all --initializations random"
+            Examples:\n  blemish plan mvtec_ad --out run --initializations random\n  \
+            blemish plan --print-config > grid.toml\n  blemish plan mvtec_ad --out run --config grid.toml"
     )]
     Plan(Box<PlanArgs>),
     /// Show the tables of a run: best per object, best single setting, times
@@ -127,6 +128,8 @@ pub(crate) struct SynthArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct GridArgs {
+    /// Image folder in the MVTec layout, or one object of it
+    pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
     /// Run folder: made if it is not there, resumed if it is

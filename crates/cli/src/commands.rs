@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
                 retry_failed: args.retry_failed,
                 ..RunOptions::default()
             };
-            grid(&args.selection.config(), &args.out, &options)
+            grid(&args.selection.config(&args.data)?, &args.out, &options)
         }
         Command::Plan(args) => plan::run(&args),
         Command::Results { run } => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blemish::lab::{Plan, RunFolder};
+use blemish::lab::{GridConfig, Plan, RunFolder};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -14,18 +14,34 @@ use crate::selection::SelectionArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
+    /// Image folder in the MVTec layout, or one object of it
+    #[arg(required_unless_present = "print_config")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     selection: SelectionArgs,
     /// Run folder: made if it is not there
-    #[arg(long, value_name = "RUN")]
-    out: PathBuf,
+    #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Print the selection as a TOML file for --config, and do nothing else; without --architectures all
+    /// networks of the study
+    #[arg(long)]
+    print_config: bool,
 }
 
 pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
-    let plan = Plan::new(&args.selection.config())?;
+    let data = args.data.clone().unwrap_or_default();
+    let mut config = args.selection.config(&data)?;
+    let Some(out) = args.out.as_deref().filter(|_| !args.print_config) else {
+        if args.selection.architectures.is_none() && config.onnx.is_none() {
+            config.architectures = GridConfig::study(&data).architectures;
+        }
+        print(config.to_toml().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let plan = Plan::new(&config)?;
     plan.left_out.iter().for_each(note);
     // Held to the end of the command, as whoever runs it does.
-    let _folder = RunFolder::create_or_resume(&args.out, &plan)?;
+    let _folder = RunFolder::create_or_resume(out, &plan)?;
     print(table(&plan))?;
     print(format!(
         "{} task{}, {} experiments, plan {} in {}",
@@ -33,7 +49,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
         plural(plan.tasks.len()),
         plan.experiments.len(),
         plan.hash,
-        args.out.join("plan.json").display()
+        out.join("plan.json").display()
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod evaluate;
 mod export;
 mod extract;
 mod folder;
+mod grid_file;
 mod key;
 mod plan;
 mod run;

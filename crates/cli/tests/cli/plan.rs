@@ -27,3 +27,54 @@ fn a_grid_is_planned_and_then_run() {
     let text = bench.fails(1, &plan);
     assert!(text.contains("run of another configuration"), "{text}");
 }
+
+#[test]
+fn a_printed_grid_is_the_grid() {
+    let bench = Bench::with_data();
+    let study = bench.ok(&["plan", "--print-config"]);
+    insta::assert_snapshot!("print_config", study);
+    let printed = bench.ok(&[
+        "plan",
+        "--print-config",
+        "--architectures",
+        "resnet18",
+        "--initializations",
+        "random",
+        "--layers",
+        "layer3,layer4",
+        "--seed",
+        "3",
+        "--objects",
+        "weave",
+    ]);
+    std::fs::write(bench.path("grid.toml"), printed).unwrap();
+    let mut typed = quick("typed");
+    typed[0] = "plan";
+    typed.extend(["--seed", "3", "--objects", "weave"]);
+    bench.ok(&typed);
+    bench.ok(&["plan", "data", "--out", "file", "--config", "grid.toml"]);
+    assert_eq!(bench.timeless("typed"), bench.timeless("file"));
+
+    std::fs::write(bench.path("wrong.toml"), "seed = 1\nlayers = [\"layer1\"]\n").unwrap();
+    let text = bench.fails(1, &["plan", "data", "--out", "x", "--config", "wrong.toml"]);
+    assert!(
+        text.contains("wrong.toml, line 2: unknown key `layers`"),
+        "{text}"
+    );
+    let text = bench.fails(1, &["plan", "data", "--out", "x", "--config", "none.toml"]);
+    assert!(text.contains("none.toml"), "{text}");
+    bench.fails(
+        2,
+        &[
+            "plan",
+            "data",
+            "--out",
+            "x",
+            "--config",
+            "grid.toml",
+            "--seed",
+            "1",
+        ],
+    );
+    bench.fails(2, &["plan", "data"]);
+}
