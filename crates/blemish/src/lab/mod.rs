@@ -13,6 +13,8 @@ mod folder;
 mod grid_file;
 mod key;
 mod plan;
+mod published;
+mod record;
 mod run;
 mod store;
 mod summary;
@@ -23,6 +25,10 @@ pub use config::{Augmentation, GridConfig, NetworkConfig};
 pub use export::{ExportFormat, export, write_rows};
 pub use folder::RunFolder;
 pub use plan::{Experiment, FeatureSet, Plan, Task};
+pub use published::read_table;
 pub use run::{Event, RunOptions, RunSummary, run};
-pub use store::{Outcome, Progress, Row, Status, Store};
+pub use store::{
+    Imported, Outcome, Progress, Row, Status, Store, StoredExperiment, StoredFeatureSet, TestImage,
+    import_published,
+};
 pub use summary::{BestOfObject, BestSetting, DetectorTimes, Setting, Summary};

@@ -11,6 +11,7 @@ use super::evaluate::{SetData, evaluate, failed, needs_products};
 use super::extract::{LayerRows, extract, labels};
 use super::folder::RunFolder;
 use super::plan::{Experiment, FeatureSet, Plan, Task};
+use super::record;
 use super::store::Outcome;
 use crate::Error;
 
@@ -140,6 +141,7 @@ pub fn run(
             Some(_) => folder.store_mut().forget_failures_of(experiments())?,
         };
     }
+    record::data(folder.store_mut(), plan)?;
     let finished = folder.store().finished()?;
     let mut runner = Runner {
         plan,
@@ -161,6 +163,8 @@ pub fn run(
         runner.task(task)?;
     }
     let mut summary = runner.summary;
+    let threads = runner.pool.current_num_threads();
+    record::session(folder.store_mut(), &summary, threads)?;
     folder.store().fold()?;
     let finished = folder.store().finished()?;
     for experiment in experiments() {
