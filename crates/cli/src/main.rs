@@ -3,11 +3,13 @@
 
 mod args;
 mod commands;
+mod fit;
 mod gc;
 mod output;
 mod plan;
 mod progress;
 mod run_args;
+mod score;
 mod selection;
 mod status;
 mod tables;
