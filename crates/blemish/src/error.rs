@@ -44,7 +44,7 @@ pub enum Error {
     /// The run folder holds a run of another configuration.
     #[error(
         "{} holds a run of another configuration ({differences}): \
-         repeat the settings it was made with, or give another --out folder",
+         repeat the settings it was made with, or give another --out folder; --extend adds to it",
         folder.display()
     )]
     OtherConfiguration {

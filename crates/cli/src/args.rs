@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use blemish::lab::ExportFormat;
 use clap::{Args, Parser, Subcommand};
 
+use crate::gc::GcArgs;
 use crate::plan::PlanArgs;
+use crate::run_args::RunArgs;
 use crate::selection::SelectionArgs;
+use crate::status::StatusArgs;
 use crate::weights::WeightsArgs;
 
 /// Finds defects in images from good images only.
@@ -16,7 +19,7 @@ use crate::weights::WeightsArgs;
     version,
     max_term_width = 100,
     after_help = "Start here:\n  blemish demo\n  blemish grid mvtec_ad --out run --initializations random\n\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (the same command goes on)."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -64,6 +67,12 @@ pub(crate) enum Command {
             blemish plan --print-config > grid.toml\n  blemish plan mvtec_ad --out run --config grid.toml"
     )]
     Plan(Box<PlanArgs>),
+    /// Show how far a run is, while it goes on or afterwards; nothing is written
+    #[command(after_help = "Examples:\n  blemish status run\n  blemish status run --format json")]
+    Status(StatusArgs),
+    /// Remove what a run does not need: leftovers of killed processes, superfluous inner products
+    #[command(after_help = "Examples:\n  blemish gc run\n  blemish gc run --products")]
+    Gc(GcArgs),
     /// Show the tables of a run: best per object, best single setting, times
     #[command(after_help = "Example:\n  blemish results run")]
     Results {
@@ -136,6 +145,15 @@ pub(crate) struct SynthArgs {
     /// Good training images of each object
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) train: Option<u32>,
+    /// Good test images of each object
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) test_good: Option<u32>,
+    /// Test images of each of an object's four kinds of defect
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) per_defect: Option<u32>,
+    /// Objects with the names of MVTec AD's fifteen, in place of a washer and a weave: to try a whole study
+    #[arg(long)]
+    pub(crate) mvtec_names: bool,
 }
 
 #[derive(Debug, Args)]
@@ -147,12 +165,11 @@ pub(crate) struct GridArgs {
     /// Run folder: made if it is not there, resumed if it is
     #[arg(long, value_name = "RUN")]
     pub(crate) out: PathBuf,
-    /// Threads; the default is one for each core. Results do not depend on it
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub(crate) threads: Option<usize>,
-    /// Compute failed experiments again
+    /// Add to a run that was made for less: all of its experiments must be in the new selection
     #[arg(long)]
-    pub(crate) retry_failed: bool,
+    pub(crate) extend: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 pub(crate) fn seed(text: &str) -> Result<u64, String> {

@@ -47,7 +47,7 @@ pub use crate::heatmap::{MapScale, heat_image, overlay, read_map, write_map};
 pub use crate::image::{EXTENSIONS, MAX_PIXELS, load_mask, load_rgb};
 pub use crate::list::list_images;
 pub use crate::preprocess::{Preprocess, Preset, ResizeMode};
-pub use crate::synth::{SynthOptions, SynthSummary, write_synthetic};
+pub use crate::synth::{MVTEC_OBJECTS, SynthOptions, SynthSummary, write_synthetic, write_synthetic_mvtec};
 pub use crate::view::View;
 pub use crate::whole::WholeImage;
 pub use ::image::{GrayImage, RgbImage};

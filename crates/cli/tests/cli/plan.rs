@@ -7,6 +7,13 @@ fn a_grid_is_planned_and_then_run() {
     args.extend(["--detectors", "LocalOutlierFactor"]);
     let mut plan = args.clone();
     plan[0] = "plan";
+    let predicted = bench.ok(&plan);
+    assert!(predicted.contains("predicted: "), "{predicted}");
+    assert!(
+        predicted.contains("0 of 112 experiments have a result already"),
+        "{predicted}"
+    );
+    plan.push("--no-calibration");
     let text = bench.ok(&plan);
     assert!(text.contains("2 tasks, 112 experiments"), "{text}");
     // Planned twice is planned once.
@@ -22,6 +29,11 @@ fn a_grid_is_planned_and_then_run() {
 
     bench.ok(&args);
     assert_eq!(bench.timeless("run").matches("|done|").count(), 112);
+    let status = bench.ok(&["status", "run", "--format", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let task = &status["tasks"][1];
+    assert_eq!(task["name"], "weave resnet18 random");
+    assert!(task["predicted_s"].as_f64().unwrap() > 0.0 && task["seconds"].as_f64().unwrap() > 0.0);
     // Another selection is another run.
     plan.extend(["--seed", "5"]);
     let text = bench.fails(1, &plan);
