@@ -2,6 +2,7 @@
 //! codes (0 done, 1 failed, 2 wrong usage, 75 stopped by a signal).
 
 mod args;
+mod cluster;
 mod commands;
 mod fit;
 mod gc;
@@ -12,6 +13,7 @@ mod run_args;
 mod score;
 mod selection;
 mod status;
+mod submit;
 mod tables;
 mod weights;
 
