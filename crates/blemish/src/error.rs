@@ -18,18 +18,28 @@ pub enum Error {
     /// The configuration cannot be run as it is.
     #[error("{0}")]
     Config(String),
-    /// Weights are needed, but there is no folder of weights.
+    /// Files of weights are needed that are not there.
+    #[error("{}", missing_weights(folder.as_deref(), missing))]
+    MissingWeights {
+        /// Where they were sought; `None` where there is no folder of weights yet.
+        folder: Option<PathBuf>,
+        /// All that are missing.
+        missing: Vec<MissingWeights>,
+    },
+    /// What a plan was made for has changed since.
     #[error(
-        "{architecture} with {initialization} needs a weights file, and there is no folder of weights yet: \
-         `blemish weights fetch {architecture}-{initialization}` makes it and gets them, \
-         `blemish weights import FILE` takes a file that you have, --weights FOLDER names another folder; \
-         or choose --initializations random"
+        "{} is not what it was when the plan was made: put it back as it was, or plan a new run",
+        path.display()
     )]
-    NoWeightsFolder {
-        /// The network.
-        architecture: String,
-        /// Which of its weights.
-        initialization: String,
+    Changed {
+        /// Images, weights or a network's file.
+        path: PathBuf,
+    },
+    /// There is no plan in the folder.
+    #[error("no plan in {}: `blemish plan DATA --out {}` makes one", folder.display(), folder.display())]
+    NoPlan {
+        /// The folder that was given.
+        folder: PathBuf,
     },
     /// The run folder holds a run of another configuration.
     #[error(
@@ -128,7 +138,50 @@ pub enum Error {
     Panic(String),
 }
 
+/// Weights that a selection needs and that are not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MissingWeights {
+    /// Network and initialisation, as `blemish weights` names them.
+    pub name: String,
+    /// The file, where torchvision publishes one.
+    pub published: Option<blemish_backbones::PublishedWeights>,
+}
+
+fn missing_weights(folder: Option<&Path>, missing: &[MissingWeights]) -> String {
+    use std::fmt::Write;
+    let mut text = match folder {
+        Some(folder) => format!("weights that are not in {}:", folder.display()),
+        None => "weights files are needed, and there is no folder of weights yet:".to_owned(),
+    };
+    for MissingWeights { name, published } in missing {
+        // Writing to a string cannot fail.
+        let _ = match published {
+            Some(p) => write!(
+                text,
+                "\n  {name}: {} ({:.0} MiB), published at {}",
+                p.file_name(),
+                p.mebibytes,
+                p.url()
+            ),
+            None => write!(text, "\n  {name}: a file {name}.safetensors of your own"),
+        };
+    }
+    let names: Vec<&str> = missing.iter().map(|m| m.name.as_str()).collect();
+    let _ = write!(
+        text,
+        "\n`blemish weights fetch {}` gets published ones, `blemish weights import FILE` takes a file that you have, \
+         --weights FOLDER names another folder; or choose --initializations random",
+        names.join(" ")
+    );
+    text
+}
+
 impl Error {
+    /// The error for `path` whose content is not that of the plan.
+    pub(crate) fn changed(path: &Path) -> Error {
+        Error::Changed { path: path.into() }
+    }
+
     /// Wraps an I/O error with its path; a full disk gets its own kind.
     pub fn io(path: &Path, source: std::io::Error) -> Error {
         if matches!(
@@ -169,8 +222,9 @@ impl Error {
             Error::Detectors(_) => "detectors",
             Error::Panic(_) => "panic",
             Error::DiskFull { .. } => "disk_full",
-            Error::Config(_) | Error::NoWeightsFolder { .. } | Error::OtherConfiguration { .. } => "config",
-            Error::Busy { .. } | Error::NoRun { .. } | Error::NotARun { .. } => "run",
+            Error::Config(_) | Error::MissingWeights { .. } | Error::OtherConfiguration { .. } => "config",
+            Error::Busy { .. } | Error::NoRun { .. } | Error::NoPlan { .. } | Error::NotARun { .. } => "run",
+            Error::Changed { .. } => "changed",
             Error::Store { .. } | Error::StoreVersion { .. } => "store",
             Error::Io { .. } | Error::Table { .. } => "io",
             Error::ModelFile { .. } => "model_file",

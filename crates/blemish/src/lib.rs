@@ -23,7 +23,7 @@ pub use blemish_backbones as backbones;
 pub use blemish_detectors as detectors;
 pub use blemish_images as images;
 
-pub use error::Error;
+pub use error::{Error, MissingWeights};
 
 mod error;
 pub mod inspector;

@@ -13,6 +13,7 @@ use blemish::lab::{
 
 use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
 use crate::output::{STDOUT, note, print};
+use crate::plan;
 use crate::progress::RunProgress;
 use crate::tables;
 use crate::weights;
@@ -26,9 +27,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             let options = RunOptions {
                 threads: args.threads,
                 retry_failed: args.retry_failed,
+                ..RunOptions::default()
             };
-            grid(&args.config(), &args.out, &options)
+            grid(&args.selection.config(), &args.out, &options)
         }
+        Command::Plan(args) => plan::run(&args),
         Command::Results { run } => {
             print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
             Ok(ExitCode::SUCCESS)
@@ -81,7 +84,7 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
     })
 }
 
-fn plural(n: usize) -> &'static str {
+pub(crate) fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 

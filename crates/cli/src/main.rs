@@ -5,8 +5,10 @@ mod args;
 mod commands;
 mod fit;
 mod output;
+mod plan;
 mod progress;
 mod score;
+mod selection;
 mod tables;
 mod weights;
 

@@ -40,6 +40,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod bootstrap;
 mod elliptic;
 mod error;
 mod forest;
@@ -57,6 +58,7 @@ mod spec;
 mod svm;
 mod threshold;
 
+pub use bootstrap::{BootstrapOptions, Interval, bootstrap_interval};
 pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
 pub use error::DetectorError;
 pub use forest::{IsolationForest, IsolationForestModel};

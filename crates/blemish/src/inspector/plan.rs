@@ -143,9 +143,12 @@ pub(crate) fn find_weights(
         return Ok(Weights::random_for(architecture, seed, layers)?);
     }
     let Some(folder) = folder else {
-        return Err(Error::NoWeightsFolder {
-            architecture: architecture.to_string(),
-            initialization: initialization.to_string(),
+        return Err(Error::MissingWeights {
+            folder: None,
+            missing: vec![crate::lab::MissingWeights {
+                name: format!("{architecture}-{initialization}"),
+                published: blemish_backbones::PublishedWeights::of(architecture, initialization),
+            }],
         });
     };
     let file = Weights::find(folder, architecture, initialization)?;

@@ -5,18 +5,22 @@ use std::path::{Path, PathBuf};
 use blemish_backbones::{Architecture, Initialization, Network};
 use blemish_images::{Preprocess, Preset, ResizeMode};
 use ndarray::{Array2, ArrayView4};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::blueprint::{PresetFields, by_name};
 use crate::Error;
 
 /// What turns the images of a task into features.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Backbone {
     /// A network of this program.
     Builtin {
         /// The network.
+        #[serde(with = "by_name")]
         architecture: Architecture,
         /// Its weights.
+        #[serde(with = "by_name")]
         initialization: Initialization,
     },
     /// A network from an ONNX file.
@@ -24,13 +28,14 @@ pub enum Backbone {
 }
 
 /// A network from an ONNX file and what it is given. Computed where the feature `onnx` is built in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OnnxBackbone {
     /// The file.
     pub file: PathBuf,
     /// Names of outputs, inner values or nodes: each is a layer.
     pub taps: Vec<String>,
     /// Sizes and normalisation of its input.
+    #[serde(with = "PresetFields")]
     pub preset: Preset,
 }
 
@@ -108,6 +113,7 @@ impl Backbone {
 }
 
 /// A layer of a network, as far as a plan needs to know it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Layer {
     pub(crate) name: String,
     /// Number of features.
@@ -126,19 +132,25 @@ pub(crate) enum Features {
 }
 
 impl Features {
-    /// Those of the ONNX network that the plan loaded.
-    pub(crate) fn onnx(loaded: Option<&LoadedOnnx>, layers: &[&str]) -> Result<Features, Error> {
-        match loaded {
-            #[cfg(feature = "onnx")]
-            Some(network) => {
-                let layers = layers.iter().map(|layer| (*layer).to_owned()).collect();
-                Ok(Features::Onnx(network.clone(), layers))
+    /// Those of an ONNX network, which is read again for each task.
+    pub(crate) fn onnx(
+        backbone: &OnnxBackbone,
+        layers: &[&str],
+        digests: &[&str],
+    ) -> Result<Features, Error> {
+        let (network, found) = load_onnx(backbone)?;
+        for (layer, digest) in layers.iter().zip(digests) {
+            if !found.iter().any(|f| f.name == *layer && f.digest == *digest) {
+                return Err(Error::changed(&backbone.file));
             }
-            _ => Err(Error::Config(format!(
-                "no ONNX network was loaded for {}",
-                layers.join(", ")
-            ))),
         }
+        #[cfg(feature = "onnx")]
+        {
+            let layers = layers.iter().map(|layer| (*layer).to_owned()).collect();
+            Ok(Features::Onnx(network, layers))
+        }
+        #[cfg(not(feature = "onnx"))]
+        match network {}
     }
 
     /// One matrix a layer, one row an image.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use blemish_backbones::{Architecture, Initialization};
-use blemish_detectors::DetectorKind;
-use blemish_images::ResizeMode;
+use blemish_detectors::{DetectorKind, DetectorSpec};
+use blemish_images::{ResizeMode, View};
 
 use super::backbone::OnnxBackbone;
 
@@ -42,6 +42,22 @@ impl std::str::FromStr for Augmentation {
     }
 }
 
+/// A network of a grid, with weights and layers of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkConfig {
+    /// A network of this program.
+    Builtin {
+        /// The network.
+        architecture: Architecture,
+        /// Its weights, as in [`GridConfig::initializations`].
+        initializations: Option<Vec<Initialization>>,
+        /// Its layers, as in [`GridConfig::layers`].
+        layers: Option<Vec<String>>,
+    },
+    /// A network from an ONNX file.
+    Onnx(OnnxBackbone),
+}
+
 /// The selection of a grid. The default of each field is the study's, as far as it is supported.
 #[derive(Clone, Debug)]
 pub struct GridConfig {
@@ -60,10 +76,17 @@ pub struct GridConfig {
     /// Hidden layers by name, in either spelling, each for the networks that have it; `None` takes
     /// those that the study taps.
     pub layers: Option<Vec<String>>,
+    /// Networks with weights and layers of their own, in place of `onnx`, `architectures`,
+    /// `initializations` and `layers`.
+    pub networks: Option<Vec<NetworkConfig>>,
     /// Which training sets.
     pub augmented: Augmentation,
+    /// What the augmented training set is made of, [`View::Original`] first. The default is all views.
+    pub views: Vec<View>,
     /// Detectors, each with all settings of the study.
     pub detectors: Vec<DetectorKind>,
+    /// Detectors with their settings, in place of `detectors`.
+    pub settings: Option<Vec<DetectorSpec>>,
     /// Folder of weights files.
     pub weights: Option<PathBuf>,
     /// How images are resized.
@@ -82,8 +105,11 @@ impl GridConfig {
             architectures: vec![Architecture::Resnet18],
             initializations: None,
             layers: None,
+            networks: None,
             augmented: Augmentation::Both,
+            views: View::ALL.to_vec(),
             detectors: DetectorKind::STUDY.to_vec(),
+            settings: None,
             weights: None,
             resize: ResizeMode::Antialias,
             seed: 0,

@@ -38,7 +38,7 @@ pub(crate) fn extract(
     let network = plan.features(task, layers)?;
     let prepare = task.backbone.preprocess(plan.resize);
     let crop = prepare.preset.crop as usize;
-    let views: &[View] = if augmented { &View::ALL } else { &View::ALL[..1] };
+    let views: &[View] = if augmented { &plan.views } else { &plan.views[..1] };
     let extra = object.train.len() * (views.len() - 1);
 
     let mut rows = vec![];

@@ -27,13 +27,27 @@ impl RunFolder {
     /// [`Error::OtherConfiguration`] if the folder was made for another plan, [`Error::Busy`] if
     /// another process holds it, [`Error::NotARun`] if it holds other files.
     pub fn create_or_resume(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        RunFolder::create(folder, plan, true)
+    }
+
+    /// As [`create_or_resume`](Self::create_or_resume), but images are not decoded beforehand: for parts of a plan whose
+    /// images were checked when it was made.
+    ///
+    /// # Errors
+    /// As [`create_or_resume`](Self::create_or_resume).
+    pub fn create_unchecked(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        RunFolder::create(folder, plan, false)
+    }
+
+    fn create(folder: &Path, plan: &Plan, check_images: bool) -> Result<RunFolder, Error> {
         let store_path = Store::path_in(folder);
         if folder.exists() && !folder.is_dir() {
             return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
         }
         if folder.exists() && !store_path.exists() {
             let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-            let foreign = entries.any(|e| e.is_ok_and(|e| e.file_name() != "lock"));
+            let own = |name: &std::ffi::OsStr| name == "lock" || name == "plan.json";
+            let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
             if foreign {
                 return Err(Error::NotARun {
                     folder: folder.into(),
@@ -52,12 +66,13 @@ impl RunFolder {
                 });
             }
             None => {
-                for object in &plan.objects {
+                for object in plan.objects.iter().filter(|_| check_images) {
                     blemish_images::verify(object)?;
                 }
                 store.freeze(plan)?;
             }
         }
+        plan.save(folder)?;
         Ok(RunFolder { store, _lock: lock })
     }
 

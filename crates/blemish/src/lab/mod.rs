@@ -3,6 +3,7 @@
 //! [`Comparison`]).
 
 mod backbone;
+mod blueprint;
 mod compare;
 mod config;
 mod evaluate;
@@ -17,7 +18,7 @@ mod summary;
 
 pub use backbone::{Backbone, OnnxBackbone};
 pub use compare::{Comparison, GroupDifference, Published, RowDifference, compare, read_published};
-pub use config::{Augmentation, GridConfig};
+pub use config::{Augmentation, GridConfig, NetworkConfig};
 pub use export::{ExportFormat, export, write_rows};
 pub use folder::RunFolder;
 pub use plan::{Experiment, FeatureSet, Plan, Task};

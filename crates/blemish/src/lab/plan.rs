@@ -1,14 +1,16 @@
 //! From a configuration to a list of experiments with keys, before anything runs.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use blemish_backbones::{Architecture, Initialization, Network, Weights};
-use blemish_detectors::{DetectorKind, DetectorSpec, further_grid, study_grid};
-use blemish_images::{Dataset, Object, ResizeMode, View};
+use blemish_backbones::Network;
+use blemish_detectors::DetectorSpec;
+use blemish_images::{Object, ResizeMode, View};
 use serde_json::{Value, json};
 
-use super::backbone::{Backbone, Features, Layer, LoadedOnnx, load_onnx};
+use super::backbone::{Backbone, Features};
+use super::blueprint::{Blueprint, PlanFile, PlannedNetwork, PlannedTask};
 use super::config::GridConfig;
 use super::key::{ONNX_RUNTIME, VERSIONS, derive_seed, key};
 use crate::Error;
@@ -22,6 +24,8 @@ pub struct Task {
     pub backbone: Backbone,
     /// Indices into [`Plan::feature_sets`].
     pub feature_sets: std::ops::Range<usize>,
+    /// Content key: that of its experiments, in order.
+    pub key: String,
 }
 
 /// The features of one layer for one training set.
@@ -77,8 +81,13 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// How images are resized.
     pub resize: ResizeMode,
-    weights: BTreeMap<(Architecture, Initialization), Weights>,
-    onnx: Option<LoadedOnnx>,
+    /// Views of a training image in the augmented set, the original first.
+    pub views: Vec<View>,
+    /// Hash of the whole: equal plans have the same tasks, experiments and versions, in the same order.
+    pub hash: String,
+    blueprint: Blueprint,
+    /// Objects whose images are known to be those of the plan.
+    verified: Mutex<BTreeSet<usize>>,
 }
 
 impl Plan {
@@ -88,113 +97,121 @@ impl Plan {
     /// Whatever would make the run impossible: folders, objects, layers or weights that are not
     /// there, a selection without experiments.
     pub fn new(config: &GridConfig) -> Result<Plan, Error> {
-        let dataset = Dataset::open(&config.data, config.objects.as_deref())?;
-        let mut fingerprints = BTreeMap::new();
-        for object in &dataset.objects {
-            check_test_images(object)?;
-            fingerprints.insert(object.name.clone(), object.fingerprint()?);
-        }
+        let (blueprint, objects) = Blueprint::new(config)?;
+        let plan = Plan::expand(blueprint, objects)?;
+        // Their fingerprints were computed just now.
+        let all = (0..plan.objects.len()).collect();
+        Ok(Plan {
+            verified: Mutex::new(all),
+            ..plan
+        })
+    }
 
-        let mut weights = BTreeMap::new();
-        let mut networks = vec![];
-        let mut left_out = vec![];
-        let mut weights_identity = BTreeMap::new();
-        let mut onnx = None;
-        if let Some(backbone) = &config.onnx {
-            let (loaded, layers) = load_onnx(backbone)?;
-            onnx = Some(loaded);
-            networks.push((Backbone::Onnx(backbone.clone()), layers));
-        } else {
-            known_layers(&config.architectures, config.layers.as_deref())?;
-            for &architecture in &config.architectures {
-                let layers = layers(architecture, config.layers.as_deref())?;
-                for initialization in initializations(config, architecture, &mut left_out)? {
-                    let loaded = load_weights(config, architecture, initialization, &layers)?;
-                    let crop = architecture.input(initialization).crop as usize;
-                    let known = |name: &String| {
-                        Ok(Layer {
-                            dimensions: architecture.layer_shape(name, crop, crop)?.len(),
-                            digest: loaded.digest(architecture, name)?,
-                            name: name.clone(),
-                        })
-                    };
-                    let known = layers.iter().map(known).collect::<Result<Vec<_>, Error>>()?;
-                    weights.insert((architecture, initialization), loaded);
-                    let backbone = Backbone::Builtin {
-                        architecture,
-                        initialization,
-                    };
-                    networks.push((backbone, known));
-                }
-            }
+    /// The plan that was frozen in the run folder `run`, by [`RunFolder::create_or_resume`](super::RunFolder).
+    ///
+    /// Images are listed, not read: what changed since is found when a task begins.
+    ///
+    /// # Errors
+    /// [`Error::NoPlan`] if there is none; if it was made by another version of this program, or if the data folder
+    /// is not what it was.
+    pub fn open(run: &Path) -> Result<Plan, Error> {
+        let file = PlanFile::read(run)?;
+        let objects = file.blueprint.objects()?;
+        let plan = Plan::expand(file.blueprint, objects)?;
+        if plan.hash != file.hash {
+            return Err(Error::changed(&plan.blueprint.data));
         }
-        for (backbone, layers) in &networks {
-            let name = format!("{}/{}", backbone.architecture(), backbone.initialization());
-            for layer in layers {
-                weights_identity.insert(format!("{name}/{}", layer.name), layer.digest.clone());
-            }
-        }
-        let kinds: Vec<DetectorKind> = config.detectors.clone();
-        let specs: Vec<DetectorSpec> = study_grid()
-            .into_iter()
-            .chain(further_grid())
-            .filter(|s| kinds.contains(&s.kind()))
-            .collect();
+        Ok(plan)
+    }
 
-        let names = |list: Vec<String>| Value::from(list);
-        let identity = json!({
-            "objects": fingerprints,
-            "networks": networks
-                .iter()
-                .map(|(backbone, layers)| backbone.identity(layers))
-                .collect::<Vec<_>>(),
-            "augmented": config.augmented.values(),
-            "detectors": names(kinds.iter().map(|k| k.name().to_owned()).collect()),
-            "resize": config.resize.to_string(),
-            "seed": config.seed,
-            "weights": weights_identity,
-            "versions": VERSIONS.to_json(),
-        });
+    /// Writes the plan to `run`, for [`open`](Plan::open).
+    pub(crate) fn save(&self, run: &Path) -> Result<(), Error> {
+        let planned = |task: &Task| PlannedTask {
+            key: task.key.clone(),
+            object: self.objects[task.object].name.clone(),
+            architecture: task.backbone.architecture(),
+            initialization: task.backbone.initialization(),
+            experiments: self.task_experiments(task).len(),
+        };
+        let tasks = self.tasks.iter().map(planned).collect();
+        PlanFile::new(self.hash.clone(), self.blueprint.clone(), tasks).write(run)
+    }
 
+    fn expand(blueprint: Blueprint, objects: Vec<Object>) -> Result<Plan, Error> {
         let mut plan = Plan {
-            identity,
-            objects: dataset.objects,
+            identity: blueprint.identity(),
+            objects,
             tasks: vec![],
             feature_sets: vec![],
             experiments: vec![],
-            left_out,
-            resize: config.resize,
-            weights,
-            onnx,
+            left_out: blueprint.left_out.clone(),
+            resize: blueprint.resize,
+            views: blueprint.views.clone(),
+            hash: String::new(),
+            blueprint,
+            verified: Mutex::default(),
         };
         for object in 0..plan.objects.len() {
-            let fingerprint = &fingerprints[&plan.objects[object].name];
-            for (backbone, layers) in &networks {
-                plan.add_task(config, object, fingerprint, backbone, layers, &specs);
+            for network in 0..plan.blueprint.networks.len() {
+                plan.add_task(object, network);
             }
         }
         if plan.experiments.is_empty() {
             return Err(Error::Config("the selection holds no experiment".into()));
         }
+        let images: Vec<[usize; 2]> = plan
+            .objects
+            .iter()
+            .map(|o| [o.train.len(), o.test.len()])
+            .collect();
+        let tasks: Vec<&str> = plan.tasks.iter().map(|t| t.key.as_str()).collect();
+        plan.hash = key(&json!({"tasks": tasks, "images": images, "versions": VERSIONS.to_json()}));
         Ok(plan)
     }
 
-    fn add_task(
-        &mut self,
-        config: &GridConfig,
-        object: usize,
-        fingerprint: &str,
-        backbone: &Backbone,
-        layers: &[Layer],
-        specs: &[DetectorSpec],
-    ) {
+    /// The experiments of a task, in order.
+    pub fn task_experiments(&self, task: &Task) -> &[Experiment] {
+        let sets = &self.feature_sets[task.feature_sets.clone()];
+        let start = sets.first().map_or(0, |s| s.experiments.start);
+        let end = sets.last().map_or(start, |s| s.experiments.end);
+        &self.experiments[start..end]
+    }
+
+    /// A task in words: object, network, weights.
+    pub fn task_name(&self, task: &Task) -> String {
+        format!(
+            "{} {} {}",
+            self.objects[task.object].name,
+            task.backbone.architecture(),
+            task.backbone.initialization()
+        )
+    }
+
+    /// Whether the images of an object are still those that the plan was made for; read once in a process.
+    pub(crate) fn check_images(&self, object: usize) -> Result<(), Error> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.contains(&object) {
+            return Ok(());
+        }
+        let found = self.objects[object].fingerprint()?;
+        if self.blueprint.fingerprints.get(&self.objects[object].name) != Some(&found) {
+            return Err(Error::changed(&self.objects[object].folder));
+        }
+        verified.insert(object);
+        Ok(())
+    }
+
+    fn add_task(&mut self, object: usize, network: usize) {
+        let blueprint = self.blueprint.clone();
+        let PlannedNetwork { backbone, layers } = &blueprint.networks[network];
+        let fingerprint = &blueprint.fingerprints[&self.objects[object].name];
         let originals = self.objects[object].train.len();
-        let input = backbone.preprocess(config.resize).preset;
+        let input = backbone.preprocess(blueprint.resize).preset;
         let first_set = self.feature_sets.len();
         for layer in layers {
             let dimensions = layer.dimensions;
-            for &augmented in config.augmented.values() {
-                let train_samples = originals * if augmented { View::ALL.len() } else { 1 };
+            for &augmented in &blueprint.augmented {
+                let train_samples = originals * if augmented { blueprint.views.len() } else { 1 };
                 let mut content = json!({
                     "object": self.objects[object].name,
                     "images": fingerprint,
@@ -204,7 +221,7 @@ impl Plan {
                         "crop": input.crop,
                         "mean": input.mean,
                         "std": input.std,
-                        "mode": config.resize.to_string(),
+                        "mode": blueprint.resize.to_string(),
                     },
                     "architecture": backbone.content(),
                     "weights": layer.digest,
@@ -214,14 +231,22 @@ impl Plan {
                 if let Backbone::Onnx(_) = backbone {
                     content["runtime"] = ONNX_RUNTIME.into();
                 }
+                if augmented && blueprint.views != View::ALL {
+                    content["views"] = blueprint
+                        .views
+                        .iter()
+                        .map(|v| v.name())
+                        .collect::<Vec<_>>()
+                        .into();
+                }
                 let set_key = key(&content);
                 let first = self.experiments.len();
-                for spec in specs {
+                for spec in &blueprint.specs {
                     self.experiments.push(experiment(
                         spec,
                         &set_key,
                         self.feature_sets.len(),
-                        config.seed,
+                        blueprint.seed,
                         dimensions,
                         train_samples,
                     ));
@@ -238,25 +263,44 @@ impl Plan {
                 });
             }
         }
-        self.tasks.push(Task {
+        let mut task = Task {
             object,
             backbone: backbone.clone(),
             feature_sets: first_set..self.feature_sets.len(),
-        });
+            key: String::new(),
+        };
+        let keys = self.task_experiments(&task).iter().map(|e| e.key.as_str());
+        task.key = key(&keys.collect::<Vec<_>>().into());
+        self.tasks.push(task);
     }
 
-    /// The network of a task, for `layers`.
+    /// The network of a task, for `layers`. Its weights are read here, and must be those of the plan.
     pub(crate) fn features(&self, task: &Task, layers: &[&str]) -> Result<Features, Error> {
+        let sets = &self.feature_sets[task.feature_sets.clone()];
+        let digest = |layer: &&str| {
+            let set = sets.iter().find(|s| s.layer == *layer);
+            set.map_or("", |s| s.weights_digest.as_str())
+        };
         match &task.backbone {
             Backbone::Builtin {
                 architecture,
                 initialization,
             } => {
-                let weights = &self.weights[&(*architecture, *initialization)];
-                let network = Network::new(*architecture, weights, layers)?;
+                let weights = self.blueprint.weights(*architecture, *initialization, layers)?;
+                // The last layer depends on all that those before it depend on.
+                if let Some(last) = layers.last()
+                    && weights.digest(*architecture, last)? != digest(last)
+                {
+                    let folder = self.blueprint.weights.as_deref();
+                    return Err(Error::changed(folder.unwrap_or(Path::new("random weights"))));
+                }
+                let network = Network::new(*architecture, &weights, layers)?;
                 Ok(Features::Builtin(Box::new(network)))
             }
-            Backbone::Onnx(_) => Features::onnx(self.onnx.as_ref(), layers),
+            Backbone::Onnx(onnx) => {
+                let digests: Vec<&str> = layers.iter().map(digest).collect();
+                Features::onnx(onnx, layers, &digests)
+            }
         }
     }
 
@@ -314,106 +358,4 @@ fn experiment(
         dimensions,
         seed,
     }
-}
-
-/// Whether some network has each of the wanted layers.
-fn known_layers(architectures: &[Architecture], wanted: Option<&[String]>) -> Result<(), Error> {
-    for layer in wanted.unwrap_or_default() {
-        if !architectures.iter().any(|a| a.layer(layer).is_ok()) {
-            let known: Vec<String> = architectures
-                .iter()
-                .map(|a| format!("{a} has {}", a.layers().join(", ")))
-                .collect();
-            return Err(Error::Config(format!("no layer `{layer}`: {}", known.join("; "))));
-        }
-    }
-    Ok(())
-}
-
-/// The layers of `architecture` among `wanted`, by their canonical names and in the network's order,
-/// whatever order they were named in.
-/// Every result is an AUROC, which needs both kinds of test images: better to say so now than after the features.
-fn check_test_images(object: &Object) -> Result<(), Error> {
-    let defective = object.test.iter().filter(|image| image.is_defective()).count();
-    let missing = match defective {
-        0 => "defective test images (test/DEFECT)",
-        n if n == object.test.len() => "good test images (test/good)",
-        _ => return Ok(()),
-    };
-    Err(Error::Config(format!(
-        "{} has no {missing}, and an AUROC needs good and defective ones: add some, or leave the object out by --objects",
-        object.folder.display()
-    )))
-}
-
-fn layers(architecture: Architecture, wanted: Option<&[String]>) -> Result<Vec<String>, Error> {
-    let names = |layers: &[&str]| layers.iter().map(|s| (*s).to_owned()).collect();
-    let Some(wanted) = wanted else {
-        return Ok(names(architecture.study_layers()));
-    };
-    let wanted: Vec<&str> = wanted.iter().filter_map(|w| architecture.layer(w).ok()).collect();
-    let mut layers = architecture.layers().to_vec();
-    layers.retain(|layer| wanted.contains(layer));
-    if layers.is_empty() {
-        return Err(Error::Config(format!(
-            "none of the named layers is one of {architecture}, which has {}",
-            architecture.layers().join(", ")
-        )));
-    }
-    Ok(names(&layers))
-}
-
-/// The initialisations of `architecture` that are asked for and can be had.
-fn initializations(
-    config: &GridConfig,
-    architecture: Architecture,
-    left_out: &mut Vec<String>,
-) -> Result<Vec<Initialization>, Error> {
-    let Some(wanted) = &config.initializations else {
-        return Ok(architecture.study_initializations().to_vec());
-    };
-    let names: Vec<&str> = architecture.initializations().iter().map(|i| i.name()).collect();
-    let known = names.join(", ");
-    let mut found = vec![];
-    for &initialization in wanted {
-        let own = |folder: &PathBuf| Weights::find(folder, architecture, initialization).is_ok();
-        if architecture.initializations().contains(&initialization)
-            || config.weights.as_ref().is_some_and(own)
-        {
-            found.push(initialization);
-        } else {
-            left_out.push(format!(
-                "{architecture} has no published {initialization} weights, so that it is computed without; \
-                 it has {known}"
-            ));
-        }
-    }
-    if found.is_empty() {
-        let wanted: Vec<&str> = wanted.iter().map(|i| i.name()).collect();
-        return Err(Error::Config(format!(
-            "{architecture} has none of {}: choose from {known}",
-            wanted.join(", ")
-        )));
-    }
-    Ok(found)
-}
-
-fn load_weights(
-    config: &GridConfig,
-    architecture: Architecture,
-    initialization: Initialization,
-    layers: &[String],
-) -> Result<Weights, Error> {
-    let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
-    if initialization == Initialization::Random {
-        return Ok(Weights::random_for(architecture, config.seed, &layers)?);
-    }
-    let Some(folder) = &config.weights else {
-        return Err(Error::NoWeightsFolder {
-            architecture: architecture.to_string(),
-            initialization: initialization.to_string(),
-        });
-    };
-    let file = Weights::find(folder, architecture, initialization)?;
-    Ok(Weights::load_for(&file, architecture, &layers)?)
 }

@@ -1,6 +1,6 @@
 //! Carrying out a plan.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,34 @@ use super::store::Outcome;
 use crate::Error;
 
 /// How to run: nothing here changes a result.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Threads; `None` takes one for each core.
     pub threads: Option<usize>,
     /// Try failed experiments again.
     pub retry_failed: bool,
+    /// Only these of [`Plan::tasks`], by index; `None` runs all.
+    pub tasks: Option<Vec<usize>>,
+}
+
+impl RunOptions {
+    /// The tasks to run, in the plan's order.
+    fn chosen<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p Task>, Error> {
+        let Some(wanted) = &self.tasks else {
+            return Ok(plan.tasks.iter().collect());
+        };
+        if let Some(beyond) = wanted.iter().find(|i| **i >= plan.tasks.len()) {
+            return Err(Error::Config(format!(
+                "there is no task {beyond}: the plan has {} tasks, counted from 0",
+                plan.tasks.len()
+            )));
+        }
+        let tasks = plan.tasks.iter().enumerate();
+        Ok(tasks
+            .filter(|(i, _)| wanted.contains(i))
+            .map(|(_, t)| t)
+            .collect())
+    }
 }
 
 /// What happens during a run, for a progress bar.
@@ -29,7 +51,7 @@ pub struct RunOptions {
 pub enum Event<'a> {
     /// The run starts: experiments in all, and how many of them have a result already.
     Started {
-        /// Experiments in the plan.
+        /// Experiments in the tasks that were chosen.
         total: usize,
         /// With a result from before.
         finished: usize,
@@ -67,7 +89,7 @@ pub enum Event<'a> {
 /// Receives events on the thread that called [`run`].
 pub(crate) type OnEvent<'a> = &'a dyn Fn(Event<'_>);
 
-/// What a call of [`run`] did.
+/// What a call of [`run`] did. Counts are of the tasks that were chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunSummary {
     /// Experiments with a result, now.
@@ -110,8 +132,13 @@ pub fn run(
         .build()
         .map_err(|e| Error::Config(format!("the threads could not be started: {e}")))?;
 
+    let tasks = options.chosen(plan)?;
+    let experiments = || tasks.iter().flat_map(|task| plan.task_experiments(task));
     if options.retry_failed {
-        folder.store_mut().forget_failures()?;
+        match &options.tasks {
+            None => folder.store_mut().forget_failures()?,
+            Some(_) => folder.store_mut().forget_failures_of(experiments())?,
+        };
     }
     let finished = folder.store().finished()?;
     let mut runner = Runner {
@@ -122,21 +149,28 @@ pub fn run(
         on_event,
         summary: RunSummary::default(),
     };
-    let images = plan.tasks.iter().map(|t| runner.images(t)).sum();
+    let images = tasks.iter().map(|t| runner.images(t)).sum();
     on_event(Event::Started {
-        total: plan.experiments.len(),
-        finished: runner.finished.len(),
+        total: experiments().count(),
+        finished: experiments()
+            .filter(|e| runner.finished.contains_key(&e.key))
+            .count(),
         images,
     });
-    for task in &plan.tasks {
+    for task in &tasks {
         runner.task(task)?;
     }
     let mut summary = runner.summary;
     folder.store().fold()?;
-    let progress = folder.store().progress()?;
-    summary.done = progress.done;
-    summary.failed = progress.failed;
-    summary.total = progress.total;
+    let finished = folder.store().finished()?;
+    for experiment in experiments() {
+        summary.total += 1;
+        match finished.get(&experiment.key) {
+            Some(true) => summary.done += 1,
+            Some(false) => summary.failed += 1,
+            None => {}
+        }
+    }
     Ok(summary)
 }
 
@@ -144,7 +178,7 @@ struct Runner<'a> {
     plan: &'a Plan,
     folder: &'a mut RunFolder,
     pool: rayon::ThreadPool,
-    finished: HashSet<String>,
+    finished: HashMap<String, bool>,
     on_event: OnEvent<'a>,
     summary: RunSummary,
 }
@@ -153,7 +187,7 @@ impl<'a> Runner<'a> {
     fn pending(&self, set: &FeatureSet) -> Vec<&'_ Experiment> {
         self.plan.experiments[set.experiments.clone()]
             .iter()
-            .filter(|e| !self.finished.contains(&e.key))
+            .filter(|e| !self.finished.contains_key(&e.key))
             .collect()
     }
 
@@ -178,18 +212,14 @@ impl<'a> Runner<'a> {
         }
         let object = &plan.objects[task.object];
         (self.on_event)(Event::Task {
-            name: format!(
-                "{} {} {}",
-                object.name,
-                task.backbone.architecture(),
-                task.backbone.initialization()
-            ),
+            name: plan.task_name(task),
         });
         let mut layers: Vec<&str> = sets.iter().map(|s| s.layer.as_str()).collect();
         layers.dedup();
         let augmented = sets.iter().any(|s| s.augmented);
 
         let extracted = on_pool(&self.pool, self.on_event, |events| {
+            plan.check_images(task.object)?;
             extract(plan, task, &layers, augmented, events)
         });
         let (rows, features_time) = match extracted {

@@ -1,6 +1,6 @@
 //! The store: one SQLite file that is the truth about a run.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::key::canonical;
-use super::plan::Plan;
+use super::plan::{Experiment, Plan};
 use crate::Error;
 
 const SCHEMA_VERSION: &str = "1";
@@ -402,18 +402,37 @@ impl Store {
         self.check(put).map(|_| ())
     }
 
-    /// Keys that have a result; failures count as one.
-    pub(crate) fn finished(&self) -> Result<HashSet<String>, Error> {
+    /// Keys that have a result, and whether it is one; `false` is a failure.
+    pub(crate) fn finished(&self) -> Result<HashMap<String, bool>, Error> {
         let keys = self
             .db
-            .prepare("SELECT key FROM results")
-            .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect());
+            .prepare("SELECT key, status = 'done' FROM results")
+            .and_then(|mut s| s.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect());
         self.check(keys)
     }
 
     /// Forgets failures, so that they are tried again.
     pub(crate) fn forget_failures(&mut self) -> Result<usize, Error> {
         let gone = self.db.execute("DELETE FROM results WHERE status = 'failed'", []);
+        self.check(gone)
+    }
+
+    /// Forgets the failures among `experiments`.
+    pub(crate) fn forget_failures_of<'e>(
+        &mut self,
+        experiments: impl Iterator<Item = &'e Experiment>,
+    ) -> Result<usize, Error> {
+        let gone = self.db.transaction().and_then(|t| {
+            let mut gone = 0;
+            {
+                let mut delete = t.prepare("DELETE FROM results WHERE key = ?1 AND status = 'failed'")?;
+                for experiment in experiments {
+                    gone += delete.execute([&experiment.key])?;
+                }
+            }
+            t.commit()?;
+            Ok(gone)
+        });
         self.check(gone)
     }
 

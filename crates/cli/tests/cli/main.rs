@@ -11,6 +11,7 @@ mod common;
 mod determinism;
 mod hostile;
 mod onnx;
+mod plan;
 mod real;
 mod resume;
 mod text;

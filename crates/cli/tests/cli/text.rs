@@ -8,6 +8,7 @@ fn help_texts() {
     for command in [
         vec![],
         vec!["grid"],
+        vec!["plan"],
         vec!["results"],
         vec!["export"],
         vec!["compare"],

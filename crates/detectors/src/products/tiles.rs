@@ -49,7 +49,7 @@ pub(super) struct Tile {
 }
 
 impl Blocks {
-    pub(super) fn new<T>(train_groups: &[ArrayView2<'_, T>], query: &ArrayView2<'_, T>) -> Blocks {
+    pub(super) fn new<A, B>(train_groups: &[ArrayView2<'_, A>], query: &ArrayView2<'_, B>) -> Blocks {
         let cut = |start: usize, len: usize| {
             (0..len).step_by(TILE).map(move |o| Block {
                 start: start + o,
@@ -75,8 +75,13 @@ impl Blocks {
 
     /// Tiles at and below the diagonal, row by row, then those of query rows with training rows.
     pub(super) fn tiles(&self) -> Vec<Tile> {
+        self.tiles_from(0)
+    }
+
+    /// Tiles of the blocks from the given one on.
+    fn tiles_from(&self, first: usize) -> Vec<Tile> {
         let mut tiles = vec![];
-        for (i, rows) in self.all().enumerate() {
+        for (i, rows) in self.all().enumerate().skip(first) {
             for (j, columns) in self.train.iter().enumerate().take(i + 1) {
                 tiles.push(Tile {
                     rows,
@@ -89,7 +94,12 @@ impl Blocks {
         tiles
     }
 
-    /// Index of the tile of two blocks, `j <= i`.
+    /// Those of query rows with training rows alone.
+    pub(super) fn cross_tiles(&self) -> Vec<Tile> {
+        self.tiles_from(self.train.len())
+    }
+
+    /// Index of the tile of two blocks, `j <= i`, among all.
     fn index(&self, i: usize, j: usize) -> usize {
         let trained = self.train.len();
         if i < trained {
@@ -99,18 +109,21 @@ impl Blocks {
         }
     }
 
-    /// Products of training rows, n x n, and of query rows with them, m x n.
+    /// Products of training rows, n x n, and of query rows with them, m x n. The former are left out, 0 x 0, if
+    /// `tiles` are the cross tiles alone.
     pub(super) fn assemble(&self, tiles: &[Tile]) -> (Array2<f64>, Array2<f64>) {
         let n = self.n;
         let m = self.query.iter().map(|b| b.len()).sum();
-        let (mut train, mut cross) = (Array2::zeros((n, n)), Array2::zeros((m, n)));
+        let absent = self.index(self.train.len() + self.query.len(), 0) - tiles.len();
+        let trained = if absent == 0 { n } else { 0 };
+        let (mut train, mut cross) = (Array2::zeros((trained, trained)), Array2::zeros((m, n)));
         let blocks: Vec<Block> = self.all().collect();
         let row = |i: usize, out: &mut [f64]| {
             let own = blocks.partition_point(|b| b.end <= i);
             for (j, block) in self.train.iter().enumerate() {
                 let out = &mut out[block.start..block.end];
                 if j <= own {
-                    let tile = &tiles[self.index(own, j)];
+                    let tile = &tiles[self.index(own, j) - absent];
                     let r = i - tile.rows.start;
                     for (c, out) in out.iter_mut().enumerate() {
                         // On the diagonal, the upper half is the lower one's.
@@ -137,23 +150,47 @@ impl Blocks {
     }
 }
 
+/// Consecutive rows of a block, some of them absent, of the training set or of the query.
+enum Strip<'a, A, B> {
+    Train(&'a [ArrayView1<'a, A>]),
+    Query(&'a [ArrayView1<'a, B>]),
+}
+
+impl<A, B> Strip<'_, A, B> {
+    fn len(&self) -> usize {
+        match self {
+            Strip::Train(rows) => rows.len(),
+            Strip::Query(rows) => rows.len(),
+        }
+    }
+}
+
 /// Fills `tiles`; gives the sums of all rows.
-pub(super) fn multiply<T: Element>(
+pub(super) fn multiply<A: Element, B: Element>(
     tiles: &mut [Tile],
     blocks: &Blocks,
-    groups: &[ArrayView2<'_, T>],
+    train_groups: &[ArrayView2<'_, A>],
+    query: ArrayView2<'_, B>,
     centre: &[f64],
     mean: f64,
     kernel: Kernel,
 ) -> Vec<RowSums> {
-    let rows: Vec<_> = groups.iter().flat_map(|g| g.outer_iter()).collect();
-    // Strips of consecutive rows, some of them empty; `first[b]` is the first one of block b.
-    let mut strips: Vec<&[ArrayView1<'_, T>]> = vec![];
+    let train: Vec<_> = train_groups.iter().flat_map(|g| g.outer_iter()).collect();
+    let query: Vec<_> = query.outer_iter().collect();
+    let mut strips = vec![];
+    // The first strip of each block.
     let mut first = vec![];
-    for block in blocks.all() {
+    for (i, block) in blocks.all().enumerate() {
         first.push(strips.len());
-        strips.extend(rows[block.start..block.end].chunks(STRIP));
-        strips.resize(first[first.len() - 1] + block.strips(), &[]);
+        for strip in 0..block.strips() {
+            let start = (block.start + strip * STRIP).min(block.end);
+            let end = (start + STRIP).min(block.end);
+            strips.push(if i < blocks.train.len() {
+                Strip::Train(&train[start..end])
+            } else {
+                Strip::Query(&query[start - blocks.n..end - blocks.n])
+            });
+        }
     }
     let mut sums: Vec<Vec<RowSums>> = strips.iter().map(|s| vec![RowSums::default(); s.len()]).collect();
     let mut panel = vec![0.0; strips.len() * STRIP * PANEL.min(centre.len())];
@@ -164,7 +201,10 @@ pub(super) fn multiply<T: Element>(
             .par_chunks_mut(len)
             .zip(&mut sums)
             .zip(&strips)
-            .for_each(|((out, sums), rows)| pack_strip(rows, from, centre, mean, out, sums));
+            .for_each(|((out, sums), strip)| match strip {
+                Strip::Train(rows) => pack_strip(rows, from, centre, mean, out, sums),
+                Strip::Query(rows) => pack_strip(rows, from, centre, mean, out, sums),
+            });
         let panel = &*panel;
         tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
             let (i, j) = tile.blocks;

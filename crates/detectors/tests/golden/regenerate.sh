@@ -22,7 +22,7 @@ environment sknew numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 mpmath==1.4.1
 
 # Those that share inputs.py compare; the others are made by 1.2.2 alone.
 compared=(metrics svm lof density forest_real envelope)
-alone=(detectors mahalanobis forest elliptic pca)
+alone=(bootstrap detectors mahalanobis forest elliptic pca)
 scripts=("$@")
 [ ${#scripts[@]} -gt 0 ] || scripts=("${compared[@]}" "${alone[@]}")
 for script in "${scripts[@]}"; do
