@@ -20,6 +20,17 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// An interval without length.
+    pub const fn at(value: f64) -> Interval {
+        Interval {
+            value,
+            low: value,
+            high: value,
+        }
+    }
+}
+
 /// How [`bootstrap_interval`] draws.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BootstrapOptions {
@@ -82,6 +93,18 @@ pub fn bootstrap_interval<S: Ord>(
     options: &BootstrapOptions,
     statistic: impl Fn(&[usize]) -> Option<f64> + Sync,
 ) -> Result<Interval, DetectorError> {
+    bootstrap_intervals(strata, options, |rows| [statistic(rows)]).map(|[interval]| interval)
+}
+
+/// The intervals of `M` statistics, all from the same resamples: see [`bootstrap_interval`].
+///
+/// # Errors
+/// As [`bootstrap_interval`], for the first statistic that has an error.
+pub fn bootstrap_intervals<S: Ord, const M: usize>(
+    strata: &[S],
+    options: &BootstrapOptions,
+    statistics: impl Fn(&[usize]) -> [Option<f64>; M] + Sync,
+) -> Result<[Interval; M], DetectorError> {
     if options.resamples == 0 {
         return Err(DetectorError::Parameter {
             name: "resamples",
@@ -97,20 +120,22 @@ pub fn bootstrap_interval<S: Ord>(
             expected: "above 0 and below 1",
         });
     }
-    let statistic = |rows: &[usize]| statistic(rows).filter(|v| !v.is_nan());
     let all: Vec<usize> = (0..strata.len()).collect();
-    let value = statistic(&all).ok_or(DetectorError::Degenerate {
-        detector: "the bootstrap",
-        what: "the statistic has no value on the rows as they are",
-        hint: "are there rows, and good and defective ones?",
-    })?;
+    let values = statistics(&all);
+    if values.iter().any(|v| v.is_none_or(f64::is_nan)) {
+        return Err(DetectorError::Degenerate {
+            detector: "the bootstrap",
+            what: "the statistic has no value on the rows as they are",
+            hint: "are there rows, and good and defective ones?",
+        });
+    }
     let mut groups: BTreeMap<&S, Vec<usize>> = BTreeMap::new();
     for (row, stratum) in strata.iter().enumerate() {
         groups.entry(stratum).or_default().push(row);
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
 
-    let mut values: Vec<f64> = (0..options.resamples as u64)
+    let resampled: Vec<[Option<f64>; M]> = (0..options.resamples as u64)
         .into_par_iter()
         .map_init(Vec::new, |rows, resample| {
             let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
@@ -119,24 +144,32 @@ pub fn bootstrap_interval<S: Ord>(
             for group in &groups {
                 rows.extend((0..group.len()).map(|_| group[below(&mut rng, group.len())]));
             }
-            statistic(rows)
+            statistics(rows)
         })
-        .flatten_iter()
         .collect();
-    if 2 * values.len() < options.resamples {
-        return Err(DetectorError::Degenerate {
-            detector: "the bootstrap",
-            what: "the statistic has no value on most resamples",
-            hint: "draw within strata, so that each resample has rows of all kinds",
-        });
-    }
-    values.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - options.confidence) / 2.0;
-    Ok(Interval {
-        value,
-        low: quantile(&values, tail),
-        high: quantile(&values, 1.0 - tail),
-    })
+    let mut intervals = [Interval::at(f64::NAN); M];
+    for (m, interval) in intervals.iter_mut().enumerate() {
+        let mut sorted: Vec<f64> = resampled
+            .iter()
+            .filter_map(|v| v[m])
+            .filter(|v| !v.is_nan())
+            .collect();
+        if sorted.is_empty() || 2 * sorted.len() < options.resamples {
+            return Err(DetectorError::Degenerate {
+                detector: "the bootstrap",
+                what: "the statistic has no value on most resamples",
+                hint: "draw within strata, so that each resample has rows of all kinds",
+            });
+        }
+        sorted.sort_unstable_by(f64::total_cmp);
+        *interval = Interval {
+            value: values[m].unwrap_or(f64::NAN),
+            low: quantile(&sorted, tail),
+            high: quantile(&sorted, 1.0 - tail),
+        };
+    }
+    Ok(intervals)
 }
 
 /// Uniform in 0 to n - 1: an own formula, since the one of a library may change the numbers with its version. Some

@@ -9,6 +9,7 @@ mod leave_one_out;
 mod lof;
 mod mahalanobis;
 mod metrics;
+mod pixels;
 mod products;
 mod svm;
 mod wide;
