@@ -59,6 +59,7 @@ mod random;
 #[cfg(test)]
 mod reference;
 mod resnet;
+mod rows;
 mod simd;
 mod stem;
 mod strassen;
@@ -78,5 +79,6 @@ pub use onnx::{OnnxError, OnnxNetwork};
 pub use profile::{Profile, ProfileEntry};
 pub use published::PublishedWeights;
 pub use pytorch::PytorchError;
+pub use rows::PackedRows;
 pub use simd::InstructionSet;
 pub use weights::Weights;

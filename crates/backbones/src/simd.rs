@@ -111,6 +111,11 @@ impl Available {
         }
     }
 
+    /// The fastest.
+    pub(crate) fn best() -> Self {
+        Available(InstructionSet::best())
+    }
+
     pub(crate) fn set(self) -> InstructionSet {
         self.0
     }

@@ -146,6 +146,30 @@ impl Weights {
         })
     }
 
+    /// Weights from tensors: names, shapes and values, as [`get`](Self::get) gives them. `origin` is what error messages
+    /// call them. A network checks what it needs of them.
+    ///
+    /// # Errors
+    /// [`BackbonesError::TensorValues`] where there are not as many values as the shape says.
+    pub fn from_tensors(
+        origin: &str,
+        tensors: impl IntoIterator<Item = (String, Vec<usize>, Vec<f32>)>,
+    ) -> Result<Weights, BackbonesError> {
+        let mut weights = Weights {
+            origin: origin.to_owned(),
+            tensors: BTreeMap::new(),
+        };
+        for (name, shape, values) in tensors {
+            let len = shape.iter().try_fold(1_usize, |len, side| len.checked_mul(*side));
+            if len != Some(values.len()) {
+                return Err(weights.bad_values(&name, "another number of values than its shape says"));
+            }
+            let values = Values::F32(values);
+            weights.tensors.insert(name, Tensor { shape, values });
+        }
+        Ok(weights)
+    }
+
     /// The weights that torchvision gives a new network after `torch.manual_seed(seed)`: the same
     /// numbers up to the last bits of a logarithm and a cosine, and the same bytes on every machine.
     /// What comes after the last layer, such as the classifier, is left out: no features come from it.

@@ -126,6 +126,17 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A model file cannot be used.
+    #[error("{}: {source}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<crate::inspector::ModelFileError>,
+    },
+    /// A fit would need more memory than it may use.
+    #[error(transparent)]
+    Memory(#[from] crate::inspector::MemoryShortage),
     /// A table could not be read.
     #[error("{}, line {line}: {reason}", path.display())]
     Table {
@@ -248,6 +259,8 @@ impl Error {
             Error::Changed { .. } => "changed",
             Error::Store { .. } | Error::StoreVersion { .. } => "store",
             Error::Io { .. } | Error::Table { .. } => "io",
+            Error::ModelFile { .. } => "model_file",
+            Error::Memory(_) => "memory",
         }
     }
 }

@@ -26,5 +26,6 @@ pub use blemish_images as images;
 pub use error::{Error, MissingWeights};
 
 mod error;
+pub mod inspector;
 pub mod lab;
 pub mod weights;

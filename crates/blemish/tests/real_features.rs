@@ -1,10 +1,11 @@
 //! From files to features to densities on real photographs, beside torchvision and plain f64 sums.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use blemish::backbones::{Architecture, Initialization, Network, Weights};
-use blemish::detectors::{DetectorSpec, InnerProducts, study_grid};
+use blemish::detectors::{DetectorSpec, InnerProducts, NeighborTable, OneClassSvm, Pca, study_grid};
 use blemish::images::{Preprocess, Preset, ResizeMode, load_rgb};
 use ndarray::{Array2, Array4, Axis};
 use serde::Deserialize;
@@ -36,6 +37,10 @@ fn features(network: &Network, prepare: &Preprocess, files: &[std::path::PathBuf
     let batch: Array4<f32> = ndarray::stack(Axis(0), &views).unwrap();
     network.forward(batch.view()).unwrap()
 }
+
+/// How much scores may differ, of the largest one: features differ by some 1e-6 of the largest, as networks add up in
+/// another order.
+const FEATURES: f64 = 1e-5;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -182,6 +187,100 @@ fn densities_of_real_features_are_exact() {
         }
     }
     assert_eq!(checked, 8 * 12);
+}
+
+/// A setting by the name that the golden file has for it, with the study's limit of iterations or without.
+fn named(spec: DetectorSpec, name: &str) -> Option<DetectorSpec> {
+    let setting: serde_json::Value = serde_json::from_str(&spec.hyperparameter_json()).unwrap();
+    let value = |key: &str| {
+        setting[key]
+            .as_str()
+            .map_or(setting[key].to_string(), str::to_owned)
+    };
+    match spec {
+        DetectorSpec::OneClassSvm(svm) => {
+            let kernel = match setting.get("degree") {
+                Some(degree) => format!("poly {degree}"),
+                None => value("kernel"),
+            };
+            let free = OneClassSvm {
+                max_iter: None,
+                ..svm
+            };
+            [("1000", svm), ("-1", free)]
+                .into_iter()
+                .find(|(limit, _)| name == format!("OneClassSVM {kernel} {limit}"))
+                .map(|(_, svm)| svm.into())
+        }
+        DetectorSpec::LocalOutlierFactor(_) => {
+            (name == format!("LocalOutlierFactor {}", value("n_neighbors"))).then_some(spec)
+        }
+        DetectorSpec::KernelDensity(_) => {
+            (name == format!("KernelDensity {} {}", value("kernel"), value("bandwidth"))).then_some(spec)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn photographs_give_the_scores_of_torchvision_and_scikit_learn() {
+    let (Some(bottle), Some(weights)) = (
+        blemish_testkit::data("mvtec_ad/bottle"),
+        blemish_testkit::data("weights"),
+    ) else {
+        return;
+    };
+    let files = |folder: &str, n: usize| -> Vec<_> {
+        (0..n)
+            .map(|i| bottle.join(folder).join(format!("{i:03}.png")))
+            .collect()
+    };
+    let network = network(&weights, &["layer3"]);
+    let prepare = preprocess(ResizeMode::Paper);
+    let train = features(&network, &prepare, &files("train/good", 96)).remove(0);
+    let mut test_files = files("test/good", 6);
+    test_files.extend(files("test/contamination", 6));
+    let test = features(&network, &prepare, &test_files).remove(0);
+    let products = InnerProducts::from_rows(&[train.view()], test.view()).unwrap();
+    let view = products.view();
+
+    let mut golden: BTreeMap<String, Vec<Option<f64>>> =
+        blemish_testkit::golden(env!("CARGO_MANIFEST_DIR"), "bottle_detectors.json");
+    let variances = golden.remove("PCA variances").unwrap();
+    let found = Pca::fit(view).unwrap();
+    for (found, expected) in found.explained_variance().iter().zip(variances) {
+        let error = (found / expected.unwrap() - 1.0).abs();
+        assert!(error < FEATURES, "variance {found}: {error:.1e}");
+    }
+    assert_eq!(golden.len(), 20 + 14 + 20);
+    for (name, expected) in golden {
+        let spec = study_grid().into_iter().find_map(|s| named(s, &name));
+        let scores = match spec.unwrap_or_else(|| panic!("no setting {name}")) {
+            DetectorSpec::OneClassSvm(svm) => svm.fit(view).unwrap().score(view),
+            DetectorSpec::KernelDensity(density) => density.fit(view).unwrap().score(view),
+            DetectorSpec::LocalOutlierFactor(lof) => {
+                let table = NeighborTable::new(view, lof.n_neighbors).unwrap();
+                lof.fit(&table).unwrap().score(&table)
+            }
+            _ => unreachable!(),
+        }
+        .unwrap();
+        // A power of an inner product errs by as many times what the product errs.
+        let degree = name
+            .strip_prefix("OneClassSVM poly ")
+            .and_then(|rest| rest.split(' ').next());
+        let tolerance = FEATURES * degree.map_or(1.0, |d| d.parse().unwrap());
+        let largest = expected.iter().flatten().fold(0.0_f64, |a, b| a.max(b.abs()));
+        for (found, expected) in scores.iter().zip(&expected) {
+            match expected {
+                Some(expected) => {
+                    let error = (found - expected).abs() / largest;
+                    assert!(error < tolerance, "{name}: {found}, not {expected}: {error:.1e}");
+                }
+                None => assert_eq!(*found, f64::INFINITY, "{name}"),
+            }
+        }
+    }
 }
 
 /// ln Gamma(x) for large x.

@@ -4,11 +4,13 @@
 mod args;
 mod cluster;
 mod commands;
+mod fit;
 mod gc;
 mod output;
 mod plan;
 mod progress;
 mod run_args;
+mod score;
 mod selection;
 mod status;
 mod submit;

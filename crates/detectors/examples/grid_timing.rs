@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Arguments: a folder with `train.npy`, `test.npy`, `originals.npy` and `defective.npy`, and, optionally, a file to
-//! write the times to as JSON, for `benches/peer_scikit_learn.py` to compare with, or `--errors`, to compare all squared
+//! write the times and the scores to as JSON, for `benches/peer_scikit_learn.py` to compare with, or `--errors`, to compare all squared
 //! distances with sums over the rows (which takes about a minute). Files are read before the clock
 //! starts; everything else, from rows to AUROC, is inside.
 #![allow(clippy::print_stdout, reason = "printing is what this program is for")]
@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use blemish_detectors::{
-    DetectorError, DetectorKind, DetectorSpec, InnerProducts, IsolationForest, NeighborTable, Pca,
-    ProductsView, auroc, study_grid,
+    Bandwidth, DetectorError, DetectorKind, DetectorSpec, InnerProducts, IsolationForest, NeighborTable, Pca,
+    ProductsView, SvmKernel, auroc, study_grid,
 };
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -73,9 +73,12 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
-    /// Scores by all settings of one detector; returns the sum of AUROCs, so that nothing is left out.
-    fn detector(&self, kind: DetectorKind) -> Result<f64, DetectorError> {
-        let specs: Vec<DetectorSpec> = study_grid().into_iter().filter(|s| s.kind() == kind).collect();
+    /// Scores by all settings of one detector, and the sum of their AUROCs, so that nothing is left out.
+    fn detector(
+        &self,
+        kind: DetectorKind,
+        specs: &[DetectorSpec],
+    ) -> Result<(Vec<Vec<f64>>, f64), DetectorError> {
         let view = self.view;
         let scores: Result<Vec<Vec<f64>>, DetectorError> = match kind {
             DetectorKind::IsolationForest => {
@@ -119,13 +122,36 @@ impl Set<'_> {
                 specs.par_iter().with_max_len(1).map(one).collect()
             }
         };
-        let mut sum = 0.0;
+        let (mut all, mut sum) = (vec![], 0.0);
         for scores in scores? {
             // As the study did.
             let finite: Vec<f64> = scores.iter().map(|s| s.clamp(f64::MIN, f64::MAX)).collect();
             sum += auroc(&finite, self.defective)?;
+            all.push(finite);
         }
-        Ok(sum)
+        Ok((all, sum))
+    }
+}
+
+/// A setting as the peer's script calls it: the values alone.
+fn peer_name(spec: &DetectorSpec) -> String {
+    match spec {
+        DetectorSpec::OneClassSvm(svm) => match svm.kernel {
+            SvmKernel::Poly { degree } => format!("poly {degree}"),
+            kernel => kernel.name().to_owned(),
+        },
+        DetectorSpec::IsolationForest(forest) => forest.n_estimators.to_string(),
+        DetectorSpec::KernelDensity(density) => {
+            let bandwidth = match density.bandwidth {
+                Bandwidth::Value(h) => format!("{h:?}"),
+                Bandwidth::Scott => "scott".to_owned(),
+                Bandwidth::Silverman => "silverman".to_owned(),
+            };
+            format!("{} {bandwidth}", density.kernel.name())
+        }
+        DetectorSpec::LocalOutlierFactor(lof) => lof.n_neighbors.to_string(),
+        DetectorSpec::EllipticEnvelope { components, .. } => components.unwrap_or_default().to_string(),
+        other => other.hyperparameter_json(),
     }
 }
 
@@ -213,6 +239,7 @@ fn main() -> Result<(), Failure> {
     let products_time = whole.elapsed().as_secs_f64();
     println!("inner products {products_time:.3} s");
     let mut report = vec![];
+    let mut scores_of: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (name, train) in [("originals", &groups[..1]), ("augmented", &groups[..])] {
         let set = Set {
             view: products.leading(train.iter().map(ArrayView2::nrows).sum())?,
@@ -222,11 +249,15 @@ fn main() -> Result<(), Failure> {
         };
         let mut times = Times::new();
         for kind in DetectorKind::STUDY {
+            let specs: Vec<DetectorSpec> = study_grid().into_iter().filter(|s| s.kind() == kind).collect();
             let start = Instant::now();
-            let sum = set.detector(kind)?;
+            let (found, sum) = set.detector(kind, &specs)?;
             let seconds = start.elapsed().as_secs_f64();
             println!("{name} {kind}: {seconds:.4} s, sum of AUROCs {sum:.4}");
             times.insert(kind, seconds);
+            for (spec, scores) in specs.iter().zip(found) {
+                scores_of.insert(format!("{name} {kind} {}", peer_name(spec)), scores);
+            }
         }
         report.push((name, times));
     }
@@ -240,7 +271,8 @@ fn main() -> Result<(), Failure> {
             .iter()
             .map(|(name, times)| (*name, times.iter().map(|(k, t)| (k.name(), *t)).collect()))
             .collect();
-        let json = serde_json::json!({"products": products_time, "total": total, "sets": sets});
+        let json =
+            serde_json::json!({"products": products_time, "total": total, "sets": sets, "scores": scores_of});
         std::fs::write(path, serde_json::to_string_pretty(&json)?)?;
     }
     Ok(())

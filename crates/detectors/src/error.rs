@@ -74,6 +74,16 @@ pub enum DetectorError {
         /// How many rows there are.
         rows: usize,
     },
+    /// A metric of pixels needs both classes.
+    #[error(
+        "there is no {missing} pixel in {maps} maps: metrics of pixels need good and defective ones, by masks"
+    )]
+    OneClassOfPixels {
+        /// `good` or `defective`.
+        missing: &'static str,
+        /// How many maps there are.
+        maps: usize,
+    },
     /// A matrix decomposition did not converge.
     #[error("{what} did not converge")]
     Decomposition {

@@ -40,6 +40,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod bootstrap;
 mod elliptic;
 mod error;
 mod forest;
@@ -57,6 +58,7 @@ mod spec;
 mod svm;
 mod threshold;
 
+pub use bootstrap::{BootstrapOptions, Interval, bootstrap_interval, bootstrap_intervals};
 pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
 pub use error::DetectorError;
 pub use forest::{IsolationForest, IsolationForestModel, RowStore};
@@ -65,7 +67,8 @@ pub use knn::{Aggregate, KNearestNeighbors, KNearestNeighborsModel};
 pub use lof::{LocalOutlierFactor, LocalOutlierFactorModel, NeighborTable};
 pub use mahalanobis::{Mahalanobis, MahalanobisModel, Shrinkage};
 pub use metrics::{
-    F1Max, PrecisionRecallCurve, RocCurve, auroc, average_precision, count_non_finite, f1_max,
+    F1Max, MapPixels, PixelIntervals, PixelMetrics, PrecisionRecallCurve, Regions, RocCurve, auroc,
+    average_precision, count_non_finite, f1_max, pixel_metric_intervals, pixel_metrics,
     precision_recall_curve, roc_curve,
 };
 pub use model::{FitOptions, Model};

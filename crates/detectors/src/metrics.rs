@@ -1,6 +1,12 @@
 //! How well scores tell defective rows from good ones.
 
+mod pixels;
+mod regions;
+
 use serde::{Deserialize, Serialize};
+
+pub use pixels::{MapPixels, PixelIntervals, PixelMetrics, pixel_metric_intervals, pixel_metrics};
+pub use regions::Regions;
 
 use crate::DetectorError;
 

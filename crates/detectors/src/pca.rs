@@ -19,8 +19,7 @@ const SCORED: usize = 32;
 /// (the "dual" of the d x d covariance), and are exact: no component is dropped, no random projection used.
 ///
 /// There are min(n, d) components. As the training mean is taken out, at most n - 1 of them vary; a component whose
-/// eigenvalue is at most n eps times the largest, or no larger than what the rounding errors of products in f32 make
-/// (3 sqrt(n) times their standard error), is *null*: it is kept, so that counts are as expected, but its
+/// eigenvalue is at most n eps times the largest, as much as rounding errors of products make, is *null*: it is kept, so that counts are as expected, but its
 /// variance and all its scores, of training and query rows, are exactly 0. To divide by the square root of such an
 /// eigenvalue would blow rounding errors up to the size of real scores.
 ///

@@ -60,7 +60,7 @@ mod sealed {
 
 /// Inner products of training rows with each other and of query rows with training rows.
 ///
-/// Rows are centred at the column means `c` of the first group of training rows, multiplied and summed in
+/// Rows are centred at a point `c` near the column means of the first group of training rows, multiplied and summed in
 /// f64. Uncentred products, distances and the variance of all entries are recovered from what is stored, without
 /// cancellation for rows that lie far from the origin.
 ///
@@ -173,7 +173,7 @@ impl InnerProducts {
         for (what, group) in &named {
             check_columns(what, *group, d)?;
         }
-        let centre = Self::column_means(train_groups[0]);
+        let centre = centre_of(train_groups[0]);
         let sizes: Vec<usize> = train_groups.iter().map(|g| g.nrows()).collect();
         let mut builder = ProductsBuilder::new(&sizes, query.nrows(), centre)?;
         builder.add(train_groups, query)?;
@@ -181,10 +181,10 @@ impl InnerProducts {
         builder.finish(|i, j| Ok(exact_sq_distance(rows[i], rows[j])))
     }
 
-    /// Means of the columns of `rows`: what a [`ProductsBuilder`] takes as its centre, where they are those of the first
-    /// group of training rows. Means of some columns do not depend on the others.
-    pub fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
-        column_means(rows)
+    /// A row near the column means of `rows`: what a [`ProductsBuilder`] takes as its centre, where they are those of the
+    /// first group of training rows. What it is in some columns does not depend on the others.
+    pub fn centre_of<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
+        centre_of(rows)
     }
 
     /// Whether everything that is recovered from the sums is finite.
@@ -515,18 +515,40 @@ impl<A: Element, B: Element> pulp::NullaryFnOnce for SqDistance<'_, A, B> {
     }
 }
 
-fn column_means<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
+/// A row near the column means that differences and their products are taken about.
+///
+/// Each entry is rounded to a 64th of the column's spread, or a power of two below that. So small whole numbers (counts,
+/// grey values) have exact differences with few digits, products of which are summed without rounding, and pairs that
+/// are equally far apart have the same distance to the last bit, as they have where nothing is centred.
+fn centre_of<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
     let (n, d) = rows.dim();
-    let mut means = vec![0.0; d];
-    means.par_chunks_mut(COLUMNS).enumerate().for_each(|(p, part)| {
+    let mut centre = vec![0.0; d];
+    centre.par_chunks_mut(COLUMNS).enumerate().for_each(|(p, part)| {
+        let (mut low, mut high) = ([f64::INFINITY; COLUMNS], [f64::NEG_INFINITY; COLUMNS]);
         for row in rows.outer_iter() {
-            for (sum, x) in part.iter_mut().zip(row.slice(s![p * COLUMNS..])) {
-                *sum += (*x).into();
+            let row = row.slice_move(s![p * COLUMNS..]);
+            for (((sum, low), high), x) in part.iter_mut().zip(&mut low).zip(&mut high).zip(row) {
+                let x = (*x).into();
+                *sum += x;
+                *low = low.min(x);
+                *high = high.max(x);
             }
         }
-        for sum in part {
-            *sum /= n as f64;
+        for ((sum, low), high) in part.iter_mut().zip(&low).zip(&high) {
+            *sum = round_within(*sum / n as f64, *low, *high);
         }
     });
-    means
+    centre
+}
+
+/// `mean` rounded to a multiple of a power of two that is at most a 64th of `high - low`; `low` where they are equal.
+fn round_within(mean: f64, low: f64, high: f64) -> f64 {
+    let spread = high - low;
+    if spread == 0.0 {
+        return low;
+    }
+    let step = 2.0_f64.powi((spread.log2() - 6.0).floor().clamp(-1000.0, 1000.0) as i32);
+    let rounded = (mean / step).round() * step;
+    // Not so where values are infinite or of the ends of the range: the caller says what is wrong with them.
+    if rounded.is_finite() { rounded } else { mean }
 }

@@ -209,7 +209,7 @@ fn sort(files: &mut [ImageFile]) {
 }
 
 /// The entries of `folder` that are not hidden, in byte order of their names.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
     let io = |e| ImagesError::io(folder, e);
     let mut out = vec![];
     for entry in std::fs::read_dir(folder).map_err(io)? {
@@ -230,7 +230,7 @@ fn name_of(path: &Path) -> Result<String, ImagesError> {
 }
 
 /// Files with an image's extension in `folder`, which must hold one.
-fn image_paths(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
+pub(crate) fn image_paths(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
     let mut paths = list(folder)?;
     paths.retain(|p| has_image_extension(p));
     if let Some(path) = paths.iter().find(|p| p.is_dir()) {

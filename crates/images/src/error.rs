@@ -211,6 +211,24 @@ pub enum ImagesError {
         /// Which, and what it may be.
         what: String,
     },
+    /// No defect can be made on an image.
+    #[error("no defect of the kind {kind} can be made on an image of {width} x {height} pixels: {reason}")]
+    Defect {
+        /// The kind.
+        kind: String,
+        /// Pixels.
+        width: u32,
+        /// Pixels.
+        height: u32,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A map of scores that cannot be drawn.
+    #[error("map of scores: {what}")]
+    Map {
+        /// What is wrong.
+        what: String,
+    },
     /// The output folder holds something.
     #[error(
         "{}: this folder is not empty, and nothing is overwritten; give a new folder or empty this one",

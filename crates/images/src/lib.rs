@@ -30,16 +30,24 @@
 #![deny(missing_docs)]
 
 mod dataset;
+mod defects;
 mod error;
+mod heatmap;
 mod image;
+mod list;
 mod preprocess;
 mod synth;
 mod view;
+mod whole;
 
 pub use crate::dataset::{Dataset, ImageFile, Object, verify};
+pub use crate::defects::{DefectKind, make_defect};
 pub use crate::error::ImagesError;
+pub use crate::heatmap::{MapScale, heat_image, overlay, read_map, write_map};
 pub use crate::image::{EXTENSIONS, MAX_PIXELS, load_mask, load_rgb};
+pub use crate::list::list_images;
 pub use crate::preprocess::{Preprocess, Preset, ResizeMode};
 pub use crate::synth::{MVTEC_OBJECTS, SynthOptions, SynthSummary, write_synthetic, write_synthetic_mvtec};
 pub use crate::view::View;
+pub use crate::whole::WholeImage;
 pub use ::image::{GrayImage, RgbImage};

@@ -7,7 +7,7 @@ use ndarray::Array3;
 use crate::ImagesError;
 
 /// The longest side an image may have after resizing: 1:256 for a shorter side of 256.
-const MAX_SIDE: u64 = 65_536;
+pub(crate) const MAX_SIDE: u64 = 65_536;
 
 /// How an image is resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -50,34 +50,7 @@ impl RunFolder {
     }
 
     fn create(folder: &Path, plan: &Plan, check_images: bool, extend: bool) -> Result<RunFolder, Error> {
-        let store_path = Store::path_in(folder);
-        if folder.exists() && !folder.is_dir() {
-            return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
-        }
-        if folder.exists() && !store_path.exists() {
-            let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-            let own = |name: &std::ffi::OsStr| {
-                [
-                    "lock",
-                    "plan.json",
-                    "status.json",
-                    "products",
-                    super::parts::FOLDER,
-                    "slurm",
-                ]
-                .iter()
-                .any(|own| name == *own)
-            };
-            let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
-            if foreign {
-                return Err(Error::NotARun {
-                    folder: folder.into(),
-                });
-            }
-        }
-        std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
-        let lock = lock(folder)?;
-        let mut store = Store::create(folder)?;
+        let NewStore { mut store, lock } = new_store(folder)?;
         match store.identity()? {
             Some(found) if found == plan.identity => {}
             Some(_) if extend => {
@@ -140,6 +113,44 @@ impl RunFolder {
     pub fn store_mut(&mut self) -> &mut Store {
         &mut self.store
     }
+}
+
+/// A store that this process alone may write, planned or not.
+pub(crate) struct NewStore {
+    pub(crate) store: Store,
+    pub(crate) lock: File,
+}
+
+/// Makes or opens the store in a folder that is new, empty or a run's, and locks it.
+pub(crate) fn new_store(folder: &Path) -> Result<NewStore, Error> {
+    let store_path = Store::path_in(folder);
+    if folder.exists() && !folder.is_dir() {
+        return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
+    }
+    if folder.exists() && !store_path.exists() {
+        let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+        let own = |name: &std::ffi::OsStr| {
+            let all = [
+                "lock",
+                "plan.json",
+                "status.json",
+                "products",
+                super::parts::FOLDER,
+                "slurm",
+            ];
+            all.iter().any(|own| name == *own)
+        };
+        let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
+        if foreign {
+            return Err(Error::NotARun {
+                folder: folder.into(),
+            });
+        }
+    }
+    std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
+    let lock = lock(folder)?;
+    let store = Store::create(folder)?;
+    Ok(NewStore { store, lock })
 }
 
 /// The error for a run folder that cannot be written, with what to do about it.

@@ -20,7 +20,7 @@ pub(crate) struct Versions {
 pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
     features: 2,
-    products: 3,
+    products: 4,
     detectors: 2,
 };
 

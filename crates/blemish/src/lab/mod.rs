@@ -19,6 +19,8 @@ mod parts;
 mod plan;
 mod predict;
 mod prepared;
+mod published;
+mod record;
 mod rows;
 mod run;
 mod schedule;
@@ -40,9 +42,13 @@ pub use memory::{Bytes, available_memory, free_disk};
 pub use merge::{MergeSummary, merge};
 pub use plan::{Experiment, FeatureSet, Plan, Task};
 pub use predict::{Calibration, TaskPrediction, check_disk, predict};
+pub use published::read_table;
 pub use run::{Event, RunOptions, RunSummary, run};
 pub use shard::{DamagedPart, ShardSummary, TaskState, run_shard, task_states};
 pub use stats::{Prediction, TaskStats};
 pub use status::{Heartbeat, RunStatus, TaskStatus, Tracker};
-pub use store::{Outcome, Progress, Row, Status, Store};
+pub use store::{
+    Imported, Outcome, Progress, Row, Status, Store, StoredExperiment, StoredFeatureSet, TestImage,
+    import_published,
+};
 pub use summary::{BestOfObject, BestSetting, DetectorTimes, Setting, Summary};

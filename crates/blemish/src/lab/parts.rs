@@ -5,6 +5,7 @@
 //! into being whole or not at all, and is never replaced: whoever is first wins. A feature set with failures goes to
 //! `KEY.failed` instead, which a later attempt may replace by one with fewer of them, or overrule by a `KEY.part`.
 //! Whoever comes second with other numbers, which should be impossible, leaves them at `KEY.other` for a reader to see.
+//! Beside them `KEY.json`, with the key of a task, says what the task cost ([`TaskStats`]).
 //!
 //! # Format
 //! | bytes | what |
@@ -23,8 +24,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{FeatureSet, Plan};
+use super::plan::{FeatureSet, Plan, Task};
 use super::shard::DamagedPart;
+use super::stats::TaskStats;
 use super::store::Outcome;
 use crate::Error;
 
@@ -317,7 +319,7 @@ impl Parts {
     /// # Errors
     /// If it cannot be written, or if there are results of another plan in its place.
     pub(crate) fn publish(&self, plan: &Plan, set: &FeatureSet, part: &Part) -> Result<Published, Error> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        self.make()?;
         let bytes = part.to_bytes()?;
         match part.failed() {
             0 => self.publish_complete(plan, set, part, &bytes),
@@ -329,9 +331,9 @@ impl Parts {
                 {
                     return Ok(Published::Same);
                 }
-                let file = self.temporary(set, &bytes)?;
+                let file = self.temporary(&set.key, &bytes)?;
                 file.persist(&path).map_err(|e| Error::io(&path, e.error))?;
-                self.sync()?;
+                sync(&self.folder)?;
                 Ok(Published::First)
             }
         }
@@ -345,13 +347,13 @@ impl Parts {
         bytes: &[u8],
     ) -> Result<Published, Error> {
         let path = self.path(set, "part");
-        let mut file = self.temporary(set, bytes)?;
+        let mut file = self.temporary(&set.key, bytes)?;
         // A damaged file is moved out of the way; that succeeds at once unless somebody damages the next one as well.
         for _ in 0..3 {
             // Renamed without replacing where the file system can do that, else linked: both are atomic.
             match file.persist_noclobber(&path) {
                 Ok(_) => {
-                    self.sync()?;
+                    sync(&self.folder)?;
                     return Ok(Published::First);
                 }
                 Err(e) if e.error.kind() == ErrorKind::AlreadyExists => file = e.file,
@@ -377,7 +379,7 @@ impl Parts {
                         }
                         // One that differs is enough to look into.
                         _ => {
-                            self.sync()?;
+                            sync(&self.folder)?;
                             Ok(Published::Different(other))
                         }
                     };
@@ -388,28 +390,63 @@ impl Parts {
         Err(Error::io(&path, error))
     }
 
+    fn stats_path(&self, task: &Task) -> PathBuf {
+        self.folder.join(format!("{}.json", task.key))
+    }
+
+    /// Publishes what a task cost, for who computed it to its end first.
+    pub(crate) fn publish_stats(&self, task: &Task, stats: &TaskStats) -> Result<(), Error> {
+        self.make()?;
+        let path = self.stats_path(task);
+        let text = serde_json::to_vec_pretty(stats).unwrap_or_default();
+        match self.temporary(&task.key, &text)?.persist_noclobber(&path) {
+            Err(e) if e.error.kind() != ErrorKind::AlreadyExists => Err(Error::io(&path, e.error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a task cost; `None` where nobody says so.
+    pub(crate) fn stats(&self, task: &Task) -> Option<TaskStats> {
+        let path = self.stats_path(task);
+        let file = std::fs::metadata(&path).ok()?;
+        if !file.is_file() || file.len() > TEXTS {
+            return None;
+        }
+        let stats: TaskStats = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        (stats.key == task.key).then_some(stats)
+    }
+
+    /// Makes the folder, so that it outlives a power cut.
+    fn make(&self) -> Result<(), Error> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        // The folder of all plans, and the run folder that it is in.
+        self.folder.ancestors().skip(1).take(2).try_for_each(sync)
+    }
+
     /// A file that is on the disk, under a name that nobody looks at.
-    fn temporary(&self, set: &FeatureSet, bytes: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
+    fn temporary(&self, key: &str, bytes: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
         let io = |e| Error::io(&self.folder, e);
         let mut file = super::export::new_file()
-            .prefix(&format!(".{}.", set.key))
+            .prefix(&format!(".{key}."))
             .tempfile_in(&self.folder)
             .map_err(io)?;
         file.write_all(bytes).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         Ok(file)
     }
+}
 
-    /// Makes names outlive a power cut.
-    fn sync(&self) -> Result<(), Error> {
-        let folder = File::open(&self.folder).and_then(|f| f.sync_all());
-        match folder {
-            // Some file systems know no such thing.
-            Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-                Err(Error::io(&self.folder, e))
-            }
-            _ => Ok(()),
+/// Makes the names in a folder outlive a power cut.
+fn sync(folder: &Path) -> Result<(), Error> {
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // Some file systems know no such thing.
+        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Err(Error::io(folder, e))
         }
+        _ => Ok(()),
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn inner_products(
                 groups.push(augmented.view());
             }
             let sizes: Vec<usize> = groups.iter().map(|g| g.nrows()).collect();
-            let centre = InnerProducts::column_means(originals.view());
+            let centre = InnerProducts::centre_of(originals.view());
             let mut builder = ProductsBuilder::new(&sizes, test.nrows(), centre)?;
             for from in (0..test.ncols()).step_by(PART) {
                 if stop() {
@@ -120,7 +120,7 @@ pub(crate) fn inner_products(
             let mut centre = Vec::with_capacity(d);
             for from in (0..d).step_by(PART_ON_DISK) {
                 let part = read_columns(rows, 0..first, from..(from + PART_ON_DISK).min(d))?;
-                centre.extend(InnerProducts::column_means(part.view()));
+                centre.extend(InnerProducts::centre_of(part.view()));
             }
             let sizes = if n > first {
                 vec![first, n - first]

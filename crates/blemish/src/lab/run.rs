@@ -17,6 +17,7 @@ use super::kept::{Keep, Kept};
 use super::memory::{self, Bytes, available_memory, free_disk};
 use super::plan::{Experiment, FeatureSet, Plan, Task};
 use super::prepared::Prepared;
+use super::record;
 use super::rows::{LayerRows, RowsOf, TrainRows, inner_products};
 use super::schedule::{Bounds, Place, Schedule};
 use super::scratch::ScratchFile;
@@ -194,6 +195,7 @@ pub fn run(
             Some(_) => folder.store_mut().forget_failures_of(experiments())?,
         };
     }
+    record::data(folder.store_mut(), plan)?;
     let finished = folder.store().finished()?;
     let bounds = options.bounds(folder.path(), pool.current_num_threads());
     let mut runner = Runner {
@@ -230,6 +232,8 @@ pub fn run(
     }
     let mut summary = runner.summary;
     summary.stopped = runner.stopped();
+    let threads = runner.pool.current_num_threads();
+    record::session(folder.store_mut(), &summary, threads)?;
     folder.store().fold()?;
     let finished = folder.store().finished()?;
     for experiment in experiments() {

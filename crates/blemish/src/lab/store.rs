@@ -13,6 +13,12 @@ use super::plan::{Experiment, Plan};
 use super::stats::TaskStats;
 use crate::Error;
 
+mod importing;
+mod reading;
+
+pub use importing::{Imported, import_published};
+pub use reading::{StoredExperiment, StoredFeatureSet, TestImage};
+
 const SCHEMA_VERSION: &str = "1";
 const SCHEMA: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -20,7 +20,7 @@ use crate::DetectorError;
 /// # fn main() -> Result<(), blemish_detectors::DetectorError> {
 /// let train = Array2::from_shape_fn((5, 1000), |(i, j)| ((i * 7 + j) % 13) as f32);
 /// let query = Array2::from_shape_fn((2, 1000), |(i, j)| ((i + j) % 5) as f32);
-/// let mut builder = ProductsBuilder::new(&[5], 2, InnerProducts::column_means(train.view()))?;
+/// let mut builder = ProductsBuilder::new(&[5], 2, InnerProducts::centre_of(train.view()))?;
 /// for (t, q) in train
 ///     .axis_chunks_iter(Axis(1), COLUMN_BLOCK)
 ///     .zip(query.axis_chunks_iter(Axis(1), COLUMN_BLOCK))
@@ -58,8 +58,8 @@ impl std::fmt::Debug for ProductsBuilder {
 }
 
 impl ProductsBuilder {
-    /// For training rows in consecutive groups, `train_groups` of them each, and `query` rows; `centre` are the
-    /// [column means](InnerProducts::column_means) of the first group.
+    /// For training rows in consecutive groups, `train_groups` of them each, and `query` rows; `centre` is the
+    /// [centre](InnerProducts::centre_of) of the first group.
     ///
     /// # Errors
     /// [`DetectorError::Empty`] without a row in the first group or without a column.
@@ -81,7 +81,7 @@ impl ProductsBuilder {
         Ok(ProductsBuilder {
             groups: train_groups.to_vec(),
             query,
-            multiplier: Multiplier::new(blocks, of_centre.mean, Kernel::detect()),
+            multiplier: Multiplier::new(blocks, false, of_centre.mean, Kernel::detect()),
             centre: of_centre,
             centre_row: centre,
             done: 0,
@@ -127,8 +127,10 @@ impl ProductsBuilder {
                 return Err(shape(&format!("rows of {what}"), group.nrows(), *rows));
             }
         }
-        let rows: Vec<_> = named.iter().flat_map(|(_, g, _)| g.axis_iter(Axis(0))).collect();
-        self.multiplier.add(&rows, &self.centre_row[self.done..end]);
+        let train: Vec<_> = train_groups.iter().flat_map(|g| g.axis_iter(Axis(0))).collect();
+        let query: Vec<_> = query.axis_iter(Axis(0)).collect();
+        self.multiplier
+            .add(&train, &query, &self.centre_row[self.done..end]);
         if !self.multiplier.sums().all(|r| r.square.is_finite()) {
             // Looked for only now, so that good rows are read once less.
             for (what, group, _) in &named {
@@ -164,10 +166,6 @@ impl ProductsBuilder {
         }
         let n: usize = self.groups.iter().sum();
         let (train, cross, mut rows) = self.multiplier.finish();
-        for (i, row) in rows[..n].iter_mut().enumerate() {
-            // The norm of a training row is its product with itself, from the same multiplication as the others.
-            row.square = train[[i, i]];
-        }
         let query_rows = rows.split_off(n);
         let mut products = InnerProducts {
             dimensions,

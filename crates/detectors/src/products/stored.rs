@@ -1,22 +1,17 @@
 //! Training rows that a model keeps, to score new rows against.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, Par};
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::Kernel;
 use super::pack::{PANEL, centre_part_of_row};
-use super::tiles::TILE;
+use super::tiles::{Blocks, Multiplier};
 use super::{
-    BTreeMap, Centre, Element, InnerProducts, RowSums, check_columns, check_finite, column_means,
+    BTreeMap, Centre, Element, InnerProducts, RowSums, centre_of, check_columns, check_finite,
     exact_sq_distance,
 };
 use crate::DetectorError;
-
-/// Query rows that are multiplied together. Fewer are filled up with zeros: a matrix product may round differently
-/// in another shape, and a score must not depend on the other rows that were asked for.
-const QUERIES: usize = 16;
 
 /// Rows in their own precision.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,10 +54,10 @@ impl TryFrom<OwnedRows> for StoredRows {
     }
 }
 
-/// The mean of the rows, and the sums of each row about it.
+/// The centre of the rows, and the sums of each row about it.
 fn describe<T: Element>(rows: ArrayView2<'_, T>) -> Result<(Vec<f64>, Vec<RowSums>), DetectorError> {
     check_rows("the training rows", rows, None)?;
-    let centre = column_means(rows);
+    let centre = centre_of(rows);
     let sums = sums(rows, &centre);
     Ok((centre, sums))
 }
@@ -150,43 +145,17 @@ impl StoredRows {
     ) -> Result<InnerProducts, DetectorError> {
         let (n, d) = rows.dim();
         let m = query.nrows();
-        let filled = m.next_multiple_of(QUERIES);
-        let mut tiles: Vec<(usize, usize, Mat<f64>)> = vec![];
-        for q in (0..m).step_by(QUERIES) {
-            for t in (0..n).step_by(TILE) {
-                tiles.push((q, t, Mat::zeros(QUERIES, TILE.min(n - t))));
-            }
-        }
-        let mut train_panel = vec![0.0; n * PANEL.min(d)];
-        let mut query_panel = vec![0.0; filled * PANEL.min(d)];
-        for from in (0..d).step_by(PANEL) {
-            let width = PANEL.min(d - from);
-            let centre = &self.centre_row[from..from + width];
-            centre_panel(rows, from, centre, &mut train_panel[..n * width]);
-            centre_panel(query, from, centre, &mut query_panel[..m * width]);
-            query_panel[m * width..filled * width].fill(0.0);
-            let train = MatRef::from_row_major_slice(&train_panel[..n * width], n, width);
-            let query = MatRef::from_row_major_slice(&query_panel[..filled * width], filled, width);
-            tiles.par_iter_mut().with_max_len(1).for_each(|(q, t, tile)| {
-                let left = query.subrows(*q, QUERIES);
-                let right = train.subrows(*t, tile.ncols());
-                matmul(tile.as_mut(), Accum::Add, left, right.transpose(), 1.0, Par::Seq);
-            });
-        }
-        let mut cross = Array2::zeros((m, n));
-        for (q, t, tile) in tiles {
-            for i in 0..QUERIES.min(m - q) {
-                for j in 0..tile.ncols() {
-                    cross[[q + i, t + j]] = tile[(i, j)];
-                }
-            }
-        }
+        let blocks = Blocks::new(&[n], m);
+        let mut multiplier = Multiplier::new(blocks, true, self.centre.mean, Kernel::detect());
+        let (train, new): (Vec<_>, Vec<_>) = (rows.outer_iter().collect(), query.outer_iter().collect());
+        multiplier.add(&train, &new, &self.centre_row);
+        let (train, cross, mut sums) = multiplier.finish();
         let mut products = InnerProducts {
             dimensions: d,
-            train: Array2::zeros((0, 0)),
+            train,
             cross,
             train_rows: self.sums.clone(),
-            query_rows: sums(query, &self.centre_row),
+            query_rows: sums.split_off(n),
             centre: self.centre,
             near: BTreeMap::new(),
         };
@@ -205,12 +174,63 @@ impl StoredRows {
     }
 }
 
-/// Writes some columns of all rows, less their centre.
-fn centre_panel<T: Element>(rows: ArrayView2<'_, T>, from: usize, centre: &[f64], panel: &mut [f64]) {
-    let width = centre.len();
-    let part = rows.slice(s![.., from..from + width]);
-    panel
-        .par_chunks_mut(width)
-        .enumerate()
-        .for_each(|(i, out)| centre_part_of_row(part.row(i), centre, out));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array1, Axis, concatenate};
+
+    fn rows(n: usize, d: usize, from: usize) -> Array2<f32> {
+        Array2::from_shape_fn((n, d), |(i, j)| {
+            (((from + i) * 7919 + j * 104_729) % 1009) as f32 * 0.37 - 100.0
+        })
+    }
+
+    #[test]
+    fn stored_rows_give_the_bytes_of_products_of_all_rows() {
+        for (n, m, d) in [(1, 1, 1), (9, 3, 40), (150, 131, 700)] {
+            let (train, query) = (rows(n, d, 0), rows(m, d, n));
+            let whole = InnerProducts::from_rows(&[train.view()], query.view()).unwrap();
+            let stored = StoredRows::new(train.view()).unwrap();
+            let mixed = stored.with_query(query.mapv(f64::from).view()).unwrap();
+            for q in 0..m {
+                let alone = stored.with_query(query.slice(s![q..=q, ..])).unwrap();
+                let row = |products: &InnerProducts, q: usize| {
+                    let view = products.view();
+                    let (mut inner, mut distance) = (vec![0.0; n], vec![0.0; n]);
+                    view.query_inner_row(q, &mut inner);
+                    view.query_sq_distance_row(q, &mut distance);
+                    inner.push(view.query_square(q));
+                    let all = inner.iter().chain(&distance).map(|v| v.to_bits());
+                    all.collect::<Vec<_>>()
+                };
+                let expected = row(&whole, q);
+                assert_eq!(row(&mixed, q), expected, "row {q} of {m}, as f64");
+                assert_eq!(row(&alone, 0), expected, "row {q} of {m}, alone");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_exact_distances() {
+        // Rows that are one entry apart, at the same distance from each other, 3 so that the mean is no whole number.
+        let zero = Array1::from_elem(50, 117.0_f32);
+        let mut train = concatenate![
+            Axis(0),
+            zero.view().insert_axis(Axis(0)),
+            rows(2, 50, 3).mapv(f32::round)
+        ];
+        train[[1, 7]] = 255.0;
+        let query = Array2::from_shape_fn((50, 50), |(i, j)| if i == j { 120.0 } else { 117.0 });
+        let whole = InnerProducts::from_rows(&[train.view()], query.view()).unwrap();
+        let view = whole.view();
+        for q in 0..50 {
+            assert_eq!(view.query_sq_distance(q, 0), 9.0);
+            for j in 1..3 {
+                let exact: f64 = (0..50)
+                    .map(|c| f64::from(query[[q, c]] - train[[j, c]]).powi(2))
+                    .sum();
+                assert_eq!(view.query_sq_distance(q, j), exact);
+            }
+        }
+    }
 }

@@ -76,8 +76,13 @@ impl Blocks {
 
     /// Tiles at and below the diagonal, row by row, then those of query rows with training rows.
     fn tiles(&self) -> Vec<Tile> {
+        self.tiles_from(0)
+    }
+
+    /// Tiles of the blocks from the given one on.
+    fn tiles_from(&self, first: usize) -> Vec<Tile> {
         let mut tiles = vec![];
-        for (i, rows) in self.all().enumerate() {
+        for (i, rows) in self.all().enumerate().skip(first) {
             for (j, columns) in self.train.iter().enumerate().take(i + 1) {
                 tiles.push(Tile {
                     rows,
@@ -90,7 +95,12 @@ impl Blocks {
         tiles
     }
 
-    /// Index of the tile of two blocks, `j <= i`.
+    /// Those of query rows with training rows alone.
+    fn cross_tiles(&self) -> Vec<Tile> {
+        self.tiles_from(self.train.len())
+    }
+
+    /// Index of the tile of two blocks, `j <= i`, among all.
     fn index(&self, i: usize, j: usize) -> usize {
         let trained = self.train.len();
         if i < trained {
@@ -100,18 +110,21 @@ impl Blocks {
         }
     }
 
-    /// Products of training rows, n x n, and of query rows with them, m x n.
+    /// Products of training rows, n x n, and of query rows with them, m x n. The former are left out, 0 x 0, if
+    /// `tiles` are the cross tiles alone.
     fn assemble(&self, tiles: &[Tile]) -> (Array2<f64>, Array2<f64>) {
         let n = self.n;
         let m = self.query.iter().map(|b| b.len()).sum();
-        let (mut train, mut cross) = (Array2::zeros((n, n)), Array2::zeros((m, n)));
+        let absent = self.index(self.train.len() + self.query.len(), 0) - tiles.len();
+        let trained = if absent == 0 { n } else { 0 };
+        let (mut train, mut cross) = (Array2::zeros((trained, trained)), Array2::zeros((m, n)));
         let blocks: Vec<Block> = self.all().collect();
         let row = |i: usize, out: &mut [f64]| {
             let own = blocks.partition_point(|b| b.end <= i);
             for (j, block) in self.train.iter().enumerate() {
                 let out = &mut out[block.start..block.end];
                 if j <= own {
-                    let tile = &tiles[self.index(own, j)];
+                    let tile = &tiles[self.index(own, j) - absent];
                     let r = i - tile.rows.start;
                     for (c, out) in out.iter_mut().enumerate() {
                         // On the diagonal, the upper half is the lower one's.
@@ -140,9 +153,10 @@ impl Blocks {
 
 /// Tiles that are being filled, columns after columns.
 pub(super) struct Multiplier {
-    pub(super) blocks: Blocks,
+    blocks: Blocks,
     tiles: Vec<Tile>,
-    /// Strips of consecutive rows (first and last but one), some of them empty; `first[b]` is the first one of block b.
+    /// Strips of consecutive rows (first, and one after the last), some of them empty; `first[b]` is the first one of
+    /// block b.
     strips: Vec<(usize, usize)>,
     first: Vec<usize>,
     sums: Vec<Vec<RowSums>>,
@@ -153,7 +167,8 @@ pub(super) struct Multiplier {
 }
 
 impl Multiplier {
-    pub(super) fn new(blocks: Blocks, mean: f64, kernel: Kernel) -> Multiplier {
+    /// For all tiles, or those of query rows with training rows alone.
+    pub(super) fn new(blocks: Blocks, cross_only: bool, mean: f64, kernel: Kernel) -> Multiplier {
         let mut strips: Vec<(usize, usize)> = vec![];
         let mut first = vec![];
         for block in blocks.all() {
@@ -163,7 +178,11 @@ impl Multiplier {
             strips.resize(first[first.len() - 1] + block.strips(), (0, 0));
         }
         Multiplier {
-            tiles: blocks.tiles(),
+            tiles: if cross_only {
+                blocks.cross_tiles()
+            } else {
+                blocks.tiles()
+            },
             blocks,
             sums: strips
                 .iter()
@@ -179,7 +198,13 @@ impl Multiplier {
 
     /// Adds the products of some columns, of which `centre` is the part that is subtracted. What is added one after
     /// the other gives the same bytes as all at once if every part but the last is a multiple of [`PANEL`] wide.
-    pub(super) fn add<T: Element>(&mut self, rows: &[ArrayView1<'_, T>], centre: &[f64]) {
+    pub(super) fn add<A: Element, B: Element>(
+        &mut self,
+        train: &[ArrayView1<'_, A>],
+        query: &[ArrayView1<'_, B>],
+        centre: &[f64],
+    ) {
+        let n = self.blocks.n;
         let needed = self.strips.len() * STRIP * PANEL.min(centre.len());
         if self.panel.len() < needed {
             self.panel.resize(needed, 0.0);
@@ -201,7 +226,13 @@ impl Multiplier {
                 .par_chunks_mut(len)
                 .zip(&mut *sums)
                 .zip(&*strips)
-                .for_each(|((out, sums), (a, b))| pack_strip(&rows[*a..*b], from, centre, *mean, out, sums));
+                .for_each(|((out, sums), (a, b))| {
+                    if *b <= n {
+                        pack_strip(&train[*a..*b], from, centre, *mean, out, sums);
+                    } else {
+                        pack_strip(&query[*a - n..*b - n], from, centre, *mean, out, sums);
+                    }
+                });
             let panel = &*panel;
             tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
                 let (i, j) = tile.blocks;

@@ -1,6 +1,7 @@
 //! Detectors against scikit-learn's golden values (tests/golden/detectors.py), and what must hold for any rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod bootstrap;
 mod common;
 mod density;
 mod grid;
@@ -8,6 +9,7 @@ mod leave_one_out;
 mod lof;
 mod mahalanobis;
 mod metrics;
+mod pixels;
 mod products;
 mod svm;
 mod wide;

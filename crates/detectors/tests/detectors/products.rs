@@ -57,15 +57,21 @@ fn products_distances_and_variance_are_those_of_the_rows() {
     let centre = x.slice(s![..130, ..]).mean_axis(Axis(0)).unwrap();
     let (z, zq) = (&x - &centre, &query - &centre);
     let (centred, centred_cross) = (z.dot(&z.t()), zq.dot(&z.t()));
+    // Products are about a point near the mean of the first group; the mean is had from them.
+    let first = |rows: ArrayView2<'_, f64>| rows.slice(s![.., ..130]).mean_axis(Axis(1)).unwrap();
+    let (means, query_means) = (first(view.train()), first(view.cross()));
+    let grand = means.slice(s![..130]).mean().unwrap();
     let close = |found: f64, expected: f64| (found - expected).abs() < 1e-12 * 1100.0 * 12.0;
     for j in 0..150 {
         for i in 0..150 {
             assert!(close(view.train_inner(i, j), inner[[i, j]]));
-            assert!(close(view.train()[[i, j]], centred[[i, j]]));
+            let about_mean = view.train()[[i, j]] - means[i] - means[j] + grand;
+            assert!(close(about_mean, centred[[i, j]]));
         }
         for q in 0..7 {
             assert!(close(view.query_inner(q, j), cross[[q, j]]));
-            assert!(close(view.cross()[[q, j]], centred_cross[[q, j]]));
+            let about_mean = view.cross()[[q, j]] - query_means[q] - means[j] + grand;
+            assert!(close(about_mean, centred_cross[[q, j]]));
         }
     }
     assert!(distance_error(&x, &query) < 1e-11);
@@ -285,7 +291,7 @@ fn columns_by_columns_gives_the_bytes_of_all_at_once() {
     for step in [COLUMN_BLOCK, 2 * COLUMN_BLOCK] {
         let mut centre = vec![];
         for from in (0..d).step_by(step) {
-            centre.extend(InnerProducts::column_means(parts(from..(from + step).min(d))[0]));
+            centre.extend(InnerProducts::centre_of(parts(from..(from + step).min(d))[0]));
         }
         let mut builder = ProductsBuilder::new(&[150, 40], 30, centre).unwrap();
         for from in (0..d).step_by(step) {
@@ -317,7 +323,7 @@ fn columns_by_columns_gives_the_bytes_of_all_at_once() {
     assert!(InnerProducts::from_bytes(&huge).is_err());
 
     // Wrong shapes.
-    let centre = || InnerProducts::column_means(a);
+    let centre = || InnerProducts::centre_of(a);
     assert!(ProductsBuilder::new(&[0, 3], 1, centre()).is_err());
     let mut builder = ProductsBuilder::new(&[150, 40], 30, centre()).unwrap();
     let [a, b, q] = parts(0..100);

@@ -5,11 +5,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// The random numbers of one image.
-pub(super) struct Dice(ChaCha8Rng);
+pub(crate) struct Dice(ChaCha8Rng);
 
 impl Dice {
     /// Of the image `name` in the data set of `seed`: a stream of its own.
-    pub(super) fn new(seed: u64, name: &str) -> Dice {
+    pub(crate) fn new(seed: u64, name: &str) -> Dice {
         let hash = blake3::hash(name.as_bytes());
         let mut stream = [0; 8];
         stream.copy_from_slice(&hash.as_bytes()[..8]);
@@ -19,39 +19,39 @@ impl Dice {
     }
 
     /// Uniform in [low, high).
-    pub(super) fn range(&mut self, low: f32, high: f32) -> f32 {
+    pub(crate) fn range(&mut self, low: f32, high: f32) -> f32 {
         low + (high - low) * ((self.0.next_u32() >> 8) as f32 / (1 << 24) as f32)
     }
 
     /// Nearly normal with standard deviation `sd`: four uniform ones added, so within 3.5 of them.
-    pub(super) fn normal(&mut self, sd: f32) -> f32 {
+    pub(crate) fn normal(&mut self, sd: f32) -> f32 {
         let sum: f32 = (0..4).map(|_| self.range(-1.0, 1.0)).sum();
         sum * sd * 0.866
     }
 
     /// True with probability one half.
-    pub(super) fn coin(&mut self) -> bool {
+    pub(crate) fn coin(&mut self) -> bool {
         self.range(0.0, 1.0) < 0.5
     }
 
     /// An angle in radians.
-    pub(super) fn angle(&mut self) -> f32 {
+    pub(crate) fn angle(&mut self) -> f32 {
         self.range(0.0, std::f32::consts::TAU)
     }
 
     /// A field of noise of its own.
-    pub(super) fn noise(&mut self) -> Noise {
+    pub(crate) fn noise(&mut self) -> Noise {
         Noise(self.0.next_u32())
     }
 }
 
 /// A random field over the plane, the same whenever it is asked.
 #[derive(Clone, Copy)]
-pub(super) struct Noise(u32);
+pub(crate) struct Noise(u32);
 
 impl Noise {
     /// Uniform in [-1, 1) and independent for each pair of whole numbers.
-    pub(super) fn white(self, x: i32, y: i32) -> f32 {
+    pub(crate) fn white(self, x: i32, y: i32) -> f32 {
         let mut h = self.0 ^ (x as u32).wrapping_mul(0x9e37_79b1) ^ (y as u32).wrapping_mul(0x85eb_ca77);
         h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
         h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);
@@ -60,7 +60,7 @@ impl Noise {
     }
 
     /// Smooth, in [-1, 1], with features of about one unit.
-    pub(super) fn smooth(self, x: f32, y: f32) -> f32 {
+    pub(crate) fn smooth(self, x: f32, y: f32) -> f32 {
         let (i, j) = (x.floor(), y.floor());
         let (u, v) = (smoothstep(0.0, 1.0, x - i), smoothstep(0.0, 1.0, y - j));
         let (i, j) = (i as i32, j as i32);
@@ -72,7 +72,7 @@ impl Noise {
     }
 
     /// Smooth noise of three sizes together, about in [-1, 1].
-    pub(super) fn cloud(self, x: f32, y: f32) -> f32 {
+    pub(crate) fn cloud(self, x: f32, y: f32) -> f32 {
         let finer = |k: u32| Noise(self.0.wrapping_add(k));
         0.57 * self.smooth(x, y)
             + 0.29 * finer(1).smooth(2.0 * x, 2.0 * y)
@@ -80,37 +80,37 @@ impl Noise {
     }
 }
 
-pub(super) fn mix(a: f32, b: f32, t: f32) -> f32 {
+pub(crate) fn mix(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-pub(super) fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
+pub(crate) fn smoothstep(low: f32, high: f32, x: f32) -> f32 {
     let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
 /// How much of a pixel lies within an edge that is `distance` pixels away (negative: inside).
-pub(super) fn coverage(distance: f32) -> f32 {
+pub(crate) fn coverage(distance: f32) -> f32 {
     (0.5 - distance).clamp(0.0, 1.0)
 }
 
-pub(super) type Color = [f32; 3];
+pub(crate) type Color = [f32; 3];
 
-pub(super) fn blend(a: Color, b: Color, t: f32) -> Color {
+pub(crate) fn blend(a: Color, b: Color, t: f32) -> Color {
     [mix(a[0], b[0], t), mix(a[1], b[1], t), mix(a[2], b[2], t)]
 }
 
-pub(super) fn scale(a: Color, k: f32) -> Color {
+pub(crate) fn scale(a: Color, k: f32) -> Color {
     a.map(|v| v * k)
 }
 
 /// A line of straight pieces.
-pub(super) struct Stroke(Vec<(f32, f32)>);
+pub(crate) struct Stroke(Vec<(f32, f32)>);
 
 impl Stroke {
     /// A line of `steps` pieces that starts at (x, y) in direction `angle`, turning by `turn` radians
     /// (standard deviation) from piece to piece.
-    pub(super) fn wander(
+    pub(crate) fn wander(
         dice: &mut Dice,
         start: (f32, f32),
         mut angle: f32,
@@ -130,7 +130,7 @@ impl Stroke {
     }
 
     /// The distance of (x, y) from the line, and how far along it that is, from 0 to 1.
-    pub(super) fn distance(&self, x: f32, y: f32) -> (f32, f32) {
+    pub(crate) fn distance(&self, x: f32, y: f32) -> (f32, f32) {
         let mut best = (f32::INFINITY, 0.0);
         let pieces = (self.0.len() - 1) as f32;
         for (i, ends) in self.0.windows(2).enumerate() {
@@ -150,7 +150,7 @@ impl Stroke {
 /// Renders `size` x `size` pixels: `shade` gives the colour at a point and how defective it is, each pixel
 /// being the mean of 2 x 2 points. Points are in units in which the side is 256, so that every size shows
 /// the same picture. Grain of the sensor is added.
-pub(super) fn render(
+pub(crate) fn render(
     dice: &mut Dice,
     size: u32,
     defective: bool,

@@ -1,6 +1,6 @@
 //! The built-in synthetic data set.
 
-mod canvas;
+pub(crate) mod canvas;
 mod washer;
 mod weave;
 

@@ -1,0 +1,173 @@
+//! Pictures in, features of every wanted layer out.
+
+use std::path::PathBuf;
+
+use blemish_backbones::Network;
+use blemish_images::{RgbImage, WholeImage, load_rgb};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis};
+use rayon::prelude::*;
+
+use super::embed::Embedding;
+use crate::Error;
+
+/// Images that go through the network together: enough to keep all cores busy, few enough to stay small.
+pub(crate) const CHUNK: usize = 8;
+
+/// A network with the size of its images.
+#[derive(Debug)]
+pub(crate) struct Extractor {
+    pub(crate) network: Network,
+    pub(crate) prepare: WholeImage,
+    pub(crate) embedding: Embedding,
+}
+
+/// Features of some images, one matrix a layer.
+pub(crate) struct Chunk<'a> {
+    pub(crate) layers: Vec<ArrayView2<'a, f32>>,
+}
+
+impl Chunk<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.layers.first().map_or(0, ArrayView2::nrows)
+    }
+
+    /// The layers' features of one image.
+    pub(crate) fn image(&self, i: usize) -> Vec<ArrayView1<'_, f32>> {
+        self.layers.iter().map(|layer| layer.row(i)).collect()
+    }
+}
+
+impl Extractor {
+    pub(crate) fn new(network: Network, prepare: WholeImage) -> Result<Extractor, Error> {
+        let (height, width) = (prepare.height as usize, prepare.width as usize);
+        let shapes = network
+            .taps()
+            .iter()
+            .map(|tap| network.tap_shape(tap, height, width))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Extractor {
+            embedding: Embedding::new(&shapes),
+            network,
+            prepare,
+        })
+    }
+
+    /// The tensors of the images that `load` gives, side by side, and each image's size (width, height). Of images that
+    /// cannot be loaded there is an error and no tensor.
+    pub(crate) fn tensors(
+        &self,
+        count: usize,
+        load: &(dyn Fn(usize) -> Result<RgbImage, Error> + Sync),
+    ) -> (Array4<f32>, Vec<Result<(u32, u32), Error>>) {
+        let (height, width) = (self.prepare.height as usize, self.prepare.width as usize);
+        let len = self.prepare.len();
+        let mut values = vec![0.0_f32; count * len];
+        // The picture is dropped as soon as it is resized: as many are in memory as there are threads.
+        let sizes: Vec<Result<(u32, u32), Error>> = values
+            .par_chunks_mut(len)
+            .enumerate()
+            .map(|(i, out)| {
+                let image = load(i)?;
+                self.prepare.apply(&image, out)?;
+                Ok(image.dimensions())
+            })
+            .collect();
+        let mut good = 0;
+        for (i, size) in sizes.iter().enumerate() {
+            if size.is_ok() {
+                values.copy_within(i * len..(i + 1) * len, good * len);
+                good += 1;
+            }
+        }
+        values.truncate(good * len);
+        let batch = Array4::from_shape_vec((good, 3, height, width), values);
+        (
+            batch.unwrap_or_else(|_| Array4::zeros((0, 3, height, width))),
+            sizes,
+        )
+    }
+}
+
+/// Training images, whose features are visited several times and kept where there is room.
+pub(crate) struct Source<'a> {
+    pub(crate) extractor: &'a Extractor,
+    files: Vec<PathBuf>,
+    /// Features of all images, once they were all computed.
+    kept: Option<Vec<Array2<f32>>>,
+    keep: bool,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(extractor: &'a Extractor, files: Vec<PathBuf>, keep: bool) -> Source<'a> {
+        Source {
+            extractor,
+            files,
+            kept: None,
+            keep,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Shows `take` the features of all images, some at a time, in order, with the number of the first.
+    pub(crate) fn visit(
+        &mut self,
+        advance: &dyn Fn(usize),
+        take: &mut dyn FnMut(usize, &Chunk<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let n = self.files.len();
+        if let Some(kept) = &self.kept {
+            for first in (0..n).step_by(CHUNK) {
+                let end = (first + CHUNK).min(n);
+                let layers = kept
+                    .iter()
+                    .map(|l| l.slice(ndarray::s![first..end, ..]))
+                    .collect();
+                take(first, &Chunk { layers })?;
+                advance(end);
+            }
+            return Ok(());
+        }
+        let mut kept: Vec<Array2<f32>> = vec![];
+        let mut features = vec![];
+        for first in (0..n).step_by(CHUNK) {
+            let files = &self.files[first..(first + CHUNK).min(n)];
+            let load = |i: usize| Ok(load_rgb(&files[i])?);
+            let (batch, sizes) = self.extractor.tensors(files.len(), &load);
+            // Learning needs every image: the first that fails is the error.
+            sizes.into_iter().collect::<Result<Vec<_>, _>>()?;
+            self.extractor.network.forward_into(batch.view(), &mut features)?;
+            if self.keep {
+                if kept.is_empty() {
+                    kept = features.iter().map(|f| Array2::zeros((n, f.ncols()))).collect();
+                }
+                for (kept, features) in kept.iter_mut().zip(&features) {
+                    kept.slice_mut(ndarray::s![first..first + files.len(), ..])
+                        .assign(features);
+                }
+            }
+            let layers = features.iter().map(|f| f.view()).collect();
+            take(first, &Chunk { layers })?;
+            advance(first + files.len());
+        }
+        if self.keep {
+            self.kept = Some(kept);
+        }
+        Ok(())
+    }
+}
+
+/// The patches of every image of a chunk.
+pub(crate) fn patches(embedding: &Embedding, chunk: &Chunk<'_>) -> Vec<Array2<f32>> {
+    (0..chunk.len())
+        .into_par_iter()
+        .map(|i| embedding.apply(&chunk.image(i)))
+        .collect()
+}
+
+/// Rows of `matrix` by number.
+pub(crate) fn select(matrix: &Array2<f32>, rows: &[usize]) -> Array2<f32> {
+    matrix.select(Axis(0), rows)
+}

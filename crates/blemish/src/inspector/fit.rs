@@ -1,0 +1,304 @@
+//! Learning from good images.
+
+use std::cell::RefCell;
+
+use blemish_backbones::{Network, Weights};
+use blemish_detectors::{DetectorKind, FitOptions, Model};
+use blemish_images::{RgbImage, WholeImage, load_rgb};
+use ndarray::Array2;
+use rand::{SeedableRng, seq::index};
+use rand_chacha::ChaCha8Rng;
+
+use super::bank::MemoryBank;
+use super::calibrate::Calibration;
+use super::coreset::k_centre;
+use super::detector::{CELLS, Detector};
+use super::features::{Extractor, Source, patches, select};
+use super::gaussian::Sums;
+use super::input::Samples;
+use super::method::Method;
+use super::model::{Inspector, References, Settings};
+use super::plan::{FOLDS, FitConfig, FitPlan};
+use crate::Error;
+
+/// The first of the streams of random numbers by which an image's candidates are drawn; one for each image.
+const STREAM: u64 = 1 << 32;
+
+/// How far a fit is.
+#[derive(Debug)]
+pub enum FitEvent<'a> {
+    /// What will be done.
+    Planned(&'a FitPlan),
+    /// A step.
+    Progress {
+        /// What is being done.
+        step: &'static str,
+        /// How much of it is done.
+        done: usize,
+        /// How much there is.
+        total: usize,
+    },
+    /// Something worth knowing, in words.
+    Note(&'a str),
+}
+
+/// Is told how far a fit is.
+pub type OnFitEvent<'a> = &'a dyn Fn(&FitEvent<'_>);
+
+impl Inspector {
+    /// Learns from the training images of `samples`, on rayon's current pool (see
+    /// [`with_threads`](super::with_threads)).
+    ///
+    /// # Errors
+    /// If an image cannot be decoded, a setting is out of range, weights are missing, or the memory does not suffice: see
+    /// [`FitPlan::new`].
+    pub fn fit(samples: &Samples, config: &FitConfig, on_event: OnFitEvent<'_>) -> Result<Inspector, Error> {
+        let plan = FitPlan::new(samples, config)?;
+        on_event(&FitEvent::Planned(&plan));
+        let weights = config.load_weights(&plan.layers)?;
+        let network = Network::new(config.architecture, &weights, &plan.layers)?;
+        let extractor = Extractor::new(network, plan.prepare)?;
+        let files = samples.train.iter().map(|file| file.path.clone()).collect();
+        let mut source = Source::new(&extractor, files, plan.keeps_features);
+        let (detector, scores) = learn(&mut source, &plan, config, on_event)?;
+        drop(source);
+        let settings = Settings::new(samples, config, &plan, &extractor, &weights)?;
+        let calibration = Calibration::new(scores, config.false_reject_rate)?;
+        finish(samples, settings, weights, extractor, detector, calibration)
+    }
+}
+
+fn finish(
+    samples: &Samples,
+    settings: Settings,
+    weights: Weights,
+    extractor: Extractor,
+    detector: Detector,
+    calibration: Calibration,
+) -> Result<Inspector, Error> {
+    let mut images = vec![];
+    if let (Some(first), Some(last)) = (samples.train.first(), samples.train.last()) {
+        images.push(at_input_size(&load_rgb(&first.path)?, &extractor.prepare)?);
+        // One with a defect: a part of it is inverted.
+        let mut image = at_input_size(&load_rgb(&last.path)?, &extractor.prepare)?;
+        let (width, height) = image.dimensions();
+        for y in height / 3..height / 2 {
+            for x in width / 3..width / 2 {
+                let pixel = image.get_pixel_mut(x, y);
+                pixel.0 = pixel.0.map(|v| 255 - v);
+            }
+        }
+        images.push(image);
+    }
+    let mut inspector = Inspector::assemble(
+        settings,
+        weights,
+        extractor,
+        detector,
+        calibration,
+        References::default(),
+    );
+    let scores = images
+        .iter()
+        .map(|image| Ok(inspector.score(image)?.score))
+        .collect::<Result<_, Error>>()?;
+    inspector.references = References { images, scores };
+    Ok(inspector)
+}
+
+/// The picture that the network sees, in 8 bits.
+fn at_input_size(image: &RgbImage, prepare: &WholeImage) -> Result<RgbImage, Error> {
+    let plain = WholeImage {
+        mean: [0.0; 3],
+        std: [1.0; 3],
+        ..*prepare
+    };
+    let mut values = vec![0.0; plain.len()];
+    plain.apply(image, &mut values)?;
+    let pixels = plain.len() / 3;
+    let mut bytes = vec![0; plain.len()];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = (255.0 * values[i % 3 * pixels + i / 3]).round().clamp(0.0, 255.0) as u8;
+    }
+    RgbImage::from_raw(plain.width, plain.height, bytes)
+        .ok_or_else(|| Error::Panic("a resized image has another size".into()))
+}
+
+/// What the method learns, and the score of every image by what is learned without it.
+pub(crate) fn learn(
+    source: &mut Source<'_>,
+    plan: &FitPlan,
+    config: &FitConfig,
+    on_event: OnFitEvent<'_>,
+) -> Result<(Detector, Vec<f64>), Error> {
+    let n = source.len();
+    let progress = |step: &'static str, total: usize| {
+        move |done: usize| on_event(&FitEvent::Progress { step, done, total })
+    };
+    let embedding = source.extractor.embedding.clone();
+    match config.method {
+        Method::MemoryBank => {
+            let (rows, images) = candidates(source, plan.candidates, config.seed, &progress("features", n))?;
+            let step = progress("choosing patches", plan.rows);
+            let mut chosen = k_centre(rows.view(), plan.rows, config.seed, &step);
+            // By image, as the candidates are.
+            chosen.sort_unstable();
+            let images: Vec<u32> = chosen.iter().map(|i| images[*i]).collect();
+            if images.first() == images.last() {
+                return Err(Error::Config(
+                    "all good images have the same patches: at least two different ones are needed".into(),
+                ));
+            }
+            let bank = MemoryBank::new(select(&rows, &chosen), images);
+            drop(rows);
+            let detector = Detector::Bank(bank);
+            let scores = left_out(source, &detector, &progress("threshold", n))?;
+            Ok((detector, scores))
+        }
+        Method::Padim => {
+            let mut sums = Sums::new(embedding.patches(), embedding.columns, config.seed);
+            source.visit(&progress("features", n), &mut |_, chunk| {
+                sums.add(&patches(&embedding, chunk));
+                Ok(())
+            })?;
+            let detector = Detector::Gaussian(sums.finish());
+            let scores = left_out(source, &detector, &progress("threshold", n))?;
+            Ok((detector, scores))
+        }
+        Method::Patches(kind) => {
+            let (rows, images) = candidates(source, plan.candidates, config.seed, &progress("features", n))?;
+            let options = FitOptions {
+                seed: config.seed,
+                contamination: None,
+            };
+            let spec = Method::spec(kind);
+            let folds = FOLDS.min(n);
+            let mut models = vec![];
+            for fold in 0..folds {
+                progress("fitting", folds + 1)(fold);
+                let others: Vec<usize> = (0..rows.nrows())
+                    .filter(|i| images[*i] as usize % folds != fold)
+                    .collect();
+                models.push(spec.fit(select(&rows, &others).view(), &options)?);
+            }
+            let model = spec.fit(rows.view(), &options)?;
+            progress("fitting", folds + 1)(folds + 1);
+            let models: Vec<Detector> = models.into_iter().map(|m| Detector::Patches(m.into())).collect();
+            let mut scores = Vec::with_capacity(n);
+            source.visit(&progress("threshold", n), &mut |first, chunk| {
+                for i in 0..chunk.len() {
+                    let one = super::features::Chunk {
+                        layers: chunk
+                            .layers
+                            .iter()
+                            .map(|l| l.slice(ndarray::s![i..=i, ..]))
+                            .collect(),
+                    };
+                    let scored = models[(first + i) % folds].score(&embedding, &one)?;
+                    scores.extend(scored.iter().map(|s| s.score));
+                }
+                Ok(())
+            })?;
+            Ok((Detector::Patches(model.into()), scores))
+        }
+        Method::Image(kind) => {
+            let mut rows = Array2::zeros((n, embedding.whole_len(CELLS)));
+            source.visit(&progress("features", n), &mut |first, chunk| {
+                for i in 0..chunk.len() {
+                    let row = embedding.whole(&chunk.image(i), CELLS);
+                    rows.row_mut(first + i)
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(to, v)| *to = v);
+                }
+                Ok(())
+            })?;
+            let (model, scores) = image_model(&rows, kind, config.seed, &progress("fitting", FOLDS + 1))?;
+            Ok((Detector::Image(model.into()), scores))
+        }
+    }
+}
+
+/// A detector of whole images, and the images' scores by detectors of the others.
+fn image_model(
+    rows: &Array2<f32>,
+    kind: DetectorKind,
+    seed: u64,
+    advance: &dyn Fn(usize),
+) -> Result<(Model, Vec<f64>), Error> {
+    let options = FitOptions {
+        seed,
+        contamination: None,
+    };
+    let spec = Method::spec(kind);
+    let model = spec.fit(rows.view(), &options)?;
+    // The local outlier factor leaves a row out of its own neighbours alone, not out of its neighbours'.
+    if model.leaves_one_out() && kind != DetectorKind::LocalOutlierFactor {
+        let scores = model.train_scores().to_vec();
+        return Ok((model, scores));
+    }
+    let n = rows.nrows();
+    let folds = FOLDS.min(n);
+    let mut scores = vec![0.0; n];
+    for fold in 0..folds {
+        advance(fold);
+        let (own, others): (Vec<usize>, Vec<usize>) = (0..n).partition(|i| i % folds == fold);
+        let part = spec.fit(select(rows, &others).view(), &options)?;
+        for (i, score) in own.iter().zip(part.score(select(rows, &own).view())?) {
+            scores[*i] = score;
+        }
+    }
+    advance(folds + 1);
+    Ok((model, scores))
+}
+
+/// The scores of all images, each by what was learned from the others.
+fn left_out(
+    source: &mut Source<'_>,
+    detector: &Detector,
+    advance: &dyn Fn(usize),
+) -> Result<Vec<f64>, Error> {
+    let mut scores = Vec::with_capacity(source.len());
+    let embedding = source.extractor.embedding.clone();
+    source.visit(advance, &mut |first, chunk| {
+        let scored = detector
+            .score_left_out(&embedding, chunk, first)?
+            .unwrap_or_default();
+        scores.extend(scored.iter().map(|s| s.score));
+        Ok(())
+    })?;
+    Ok(scores)
+}
+
+/// Patches of all images, as many of each, at positions that are drawn at random; and each one's image, ascending.
+fn candidates(
+    source: &mut Source<'_>,
+    count: usize,
+    seed: u64,
+    advance: &dyn Fn(usize),
+) -> Result<(Array2<f32>, Vec<u32>), Error> {
+    let n = source.len();
+    let embedding = source.extractor.embedding.clone();
+    let all = embedding.patches();
+    let count = count.min(n * all);
+    // Where a share would be a fraction, some images have one more.
+    let share = |i: usize| (i + 1) * count / n - i * count / n;
+    let rows = RefCell::new(Array2::zeros((count, embedding.columns)));
+    let mut images = Vec::with_capacity(count);
+    source.visit(advance, &mut |first, chunk| {
+        let mut rows = rows.borrow_mut();
+        for (i, patches) in patches(&embedding, chunk).iter().enumerate() {
+            let image = first + i;
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(STREAM + image as u64);
+            let mut positions = index::sample(&mut rng, all, share(image).min(all)).into_vec();
+            positions.sort_unstable();
+            for position in positions {
+                rows.row_mut(images.len()).assign(&patches.row(position));
+                images.push(image as u32);
+            }
+        }
+        Ok(())
+    })?;
+    Ok((rows.into_inner(), images))
+}

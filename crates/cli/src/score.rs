@@ -1,0 +1,207 @@
+//! `blemish score`: scores, verdicts and maps of images by a model file.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use blemish::Error;
+use blemish::inspector::{Inspection, Inspector, with_threads};
+use clap::{Args, ValueEnum};
+
+use crate::args::threads;
+use crate::fit::own_weights;
+use crate::output::{STDOUT, note};
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// Model file that `blemish fit` wrote
+    pub(crate) model: PathBuf,
+    /// Images, and folders with images
+    #[arg(required = true, value_name = "IMAGES")]
+    pub(crate) images: Vec<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = ScoreFormat::Table)]
+    pub(crate) format: ScoreFormat,
+    /// Folder with weights files, for models without their own [default: that of `blemish weights`]
+    #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
+    pub(crate) weights: Option<PathBuf>,
+    /// The part of good images that may be rejected, in place of the model's
+    #[arg(long, value_name = "RATE")]
+    pub(crate) false_reject_rate: Option<f64>,
+    /// Threads; the default is one for each core. Results do not depend on it
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScoreFormat {
+    /// Columns for a person
+    Table,
+    /// An array of objects
+    Json,
+    /// A line an image, after a line of names
+    Csv,
+}
+
+pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
+    // Names first: they are the likelier mistake, and seen in a moment.
+    let files = Inspector::image_files(&args.images)?;
+    with_threads(args.threads, || score(args, &files))
+}
+
+fn score(args: &ScoreArgs, files: &[PathBuf]) -> Result<ExitCode> {
+    let weights = args.weights.clone().or_else(own_weights);
+    let mut inspector = Inspector::load(&args.model, weights.as_deref())?;
+    if let Some(rate) = args.false_reject_rate {
+        inspector.set_false_reject_rate(rate)?;
+    }
+    let mut out = Rows::new(args.format, files);
+    out.begin()?;
+    let mut counts = Counts::default();
+    inspector.score_files(files, false, &mut |i, found| {
+        counts.add(&found);
+        out.row(&files[i], &found)
+    })?;
+    out.end()?;
+    if args.format == ScoreFormat::Table {
+        note(format!(
+            "{} images: {} good, {} defective (score above {:.4}), {} unreadable",
+            files.len(),
+            counts.good,
+            counts.defective,
+            inspector.calibration().threshold(),
+            counts.failed
+        ));
+        if let Some(needed) = inspector.calibration().needed_images() {
+            note(format!(
+                "the model has too few good images for its false-reject rate of {}: {needed} are needed",
+                inspector.calibration().requested_rate()
+            ));
+        }
+    }
+    Ok(if counts.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Default)]
+struct Counts {
+    good: usize,
+    defective: usize,
+    failed: usize,
+}
+
+impl Counts {
+    fn add(&mut self, found: &Result<Inspection, Error>) {
+        match found {
+            Ok(inspection) if inspection.is_defective => self.defective += 1,
+            Ok(_) => self.good += 1,
+            Err(_) => self.failed += 1,
+        }
+    }
+}
+
+/// Prints a row as soon as it is there.
+struct Rows {
+    format: ScoreFormat,
+    /// Of the longest path, as far as a table goes.
+    width: usize,
+    first: bool,
+}
+
+impl Rows {
+    fn new(format: ScoreFormat, files: &[PathBuf]) -> Rows {
+        let width = files
+            .iter()
+            .map(|file| file.to_string_lossy().chars().count())
+            .max();
+        Rows {
+            format,
+            width: width.unwrap_or(0).clamp(5, 60),
+            first: true,
+        }
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .context(STDOUT)
+    }
+
+    fn begin(&self) -> Result<()> {
+        match self.format {
+            ScoreFormat::Table => self.write(&format!(
+                " {:width$}  {:>12}  {:>8}  verdict\n",
+                "image",
+                "score",
+                "p-value",
+                width = self.width
+            )),
+            ScoreFormat::Json => self.write("["),
+            ScoreFormat::Csv => self.write("image,score,p_value,verdict,error\n"),
+        }
+    }
+
+    fn row(&mut self, file: &Path, found: &Result<Inspection, Error>) -> Result<()> {
+        let name = file.to_string_lossy();
+        let text = match self.format {
+            ScoreFormat::Table => match found {
+                Ok(i) => format!(
+                    " {name:width$}  {:>12.6}  {:>8.4}  {}\n",
+                    i.score,
+                    i.p_value,
+                    verdict(i),
+                    width = self.width
+                ),
+                Err(error) => format!(" {name:width$}  error: {error}\n", width = self.width),
+            },
+            ScoreFormat::Json => {
+                let object = match found {
+                    Ok(i) => serde_json::json!({
+                        "image": name,
+                        "score": i.score,
+                        "p_value": i.p_value,
+                        "verdict": verdict(i),
+                    }),
+                    Err(error) => serde_json::json!({ "image": name, "error": error.to_string() }),
+                };
+                format!("{}\n{object}", if self.first { "" } else { "," })
+            }
+            ScoreFormat::Csv => match found {
+                // The shortest text that is read back as the same number.
+                Ok(i) => format!("{},{},{},{},\n", quoted(&name), i.score, i.p_value, verdict(i)),
+                Err(error) => format!("{},,,,{}\n", quoted(&name), quoted(&error.to_string())),
+            },
+        };
+        self.first = false;
+        self.write(&text)
+    }
+
+    fn end(&self) -> Result<()> {
+        match self.format {
+            ScoreFormat::Json => self.write("\n]\n"),
+            ScoreFormat::Table | ScoreFormat::Csv => Ok(()),
+        }
+    }
+}
+
+fn verdict(inspection: &Inspection) -> &'static str {
+    if inspection.is_defective {
+        "defective"
+    } else {
+        "good"
+    }
+}
+
+/// A field of a table, in quotes where it needs them.
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
