@@ -37,18 +37,6 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  blemish score part.blemish new/*.png\n  \
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
-    /// Learn from good images: one model file that finds defects
-    #[command(
-        after_help = "GOOD is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
-            folder with good/ and one folder a defect, or a .csv table of path,label[,mask][,split].\n\n\
-            Examples:\n  blemish fit good_parts -o part.blemish\n  \
-            blemish fit mvtec_ad/bottle -o bottle.blemish --false-reject-rate 0.02 --embed-weights"
-    )]
-    Fit(Box<crate::fit::FitArgs>),
-    /// Score images by a model file: how odd, how sure, good or defective
-    #[command(after_help = "Examples:\n  blemish score part.blemish new/*.png\n  \
-                      blemish score part.blemish camera --format csv > scores.csv")]
-    Score(crate::score::ScoreArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]
     Demo(DemoArgs),
