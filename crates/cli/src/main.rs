@@ -2,7 +2,9 @@
 //! codes (0 done, 1 failed, 2 wrong usage).
 
 mod args;
+mod check;
 mod commands;
+mod eval;
 mod fit;
 mod output;
 mod plan;

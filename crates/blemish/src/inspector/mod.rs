@@ -45,6 +45,7 @@ mod plan;
 
 pub use calibrate::Calibration;
 pub use error::{MemoryShortage, ModelFileError};
+pub(crate) use fit::left_out_scores;
 pub use fit::{FitEvent, OnFitEvent};
 pub use input::Samples;
 pub use method::Method;

@@ -145,7 +145,7 @@ pub(crate) fn find_weights(
     let Some(folder) = folder else {
         return Err(Error::MissingWeights {
             folder: None,
-            missing: vec![crate::lab::MissingWeights {
+            missing: vec![crate::MissingWeights {
                 name: format!("{architecture}-{initialization}"),
                 published: blemish_backbones::PublishedWeights::of(architecture, initialization),
             }],
