@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod check;
 mod common;
 mod determinism;
 mod hostile;
