@@ -50,6 +50,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
             print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report(args) => crate::report::run(&args),
+        Command::ImportPublished(args) => crate::report::import(&args),
         Command::Export { run, format, output } => export(&run, format, &output),
         Command::Compare {
             runs,
@@ -147,8 +149,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
         ..RunOptions::default()
     };
     let code = grid(&config, &run, &options, false)?;
+    crate::report::write(&run, &args.out.join("report"), None)?;
     print(format!(
-        "Next:\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
+        "Next:\n  open {}\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
+        args.out.join("report/report.html").display(),
         run.display()
     ))?;
     Ok(code)
