@@ -80,6 +80,7 @@ impl Figure {
         }
         let alt = escape(&self.alt);
         // The size moves into the view box, so that the page can scale it.
+
         svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{alt}\" "), 1)
     }
 
