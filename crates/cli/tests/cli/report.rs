@@ -23,7 +23,12 @@ fn reported() -> Bench {
 fn tables_of_a_run() {
     let bench = reported();
     let mut text = String::new();
-    for table in ["table1_samples", "table3_hyperparameters", "table4_best", "selection"] {
+    for table in [
+        "table1_samples",
+        "table3_hyperparameters",
+        "table4_best",
+        "selection",
+    ] {
         text.push_str(&read(&bench.path(&format!("report/tables/{table}.md"))));
         text.push('\n');
     }
@@ -34,7 +39,12 @@ fn tables_of_a_run() {
 fn the_same_store_gives_the_same_bytes() {
     let bench = reported();
     bench.ok(&["report", "run", "-o", "again"]);
-    for file in ["report.html", "tables/table5_times.csv", "figures/pareto.svg", "figures/pareto.png"] {
+    for file in [
+        "report.html",
+        "tables/table5_times.csv",
+        "figures/pareto.svg",
+        "figures/pareto.png",
+    ] {
         let [a, b] = ["report", "again"].map(|f| std::fs::read(bench.path(f).join(file)).unwrap());
         assert!(a == b && !a.is_empty(), "{file} differs");
     }
@@ -74,17 +84,36 @@ fn the_study_reported() {
     let page = read(&bench.path("report/report.html"));
     assert!(page.len() < 8_000_000, "{} bytes", page.len());
     // Found by itself: a kernel that tells nothing apart, and what failed.
-    assert!(page.contains("KernelDensity with kernel cosine: all 3328 experiments have an AUROC of exactly 0.5"));
-    assert!(page.contains("350 of 364 experiments of LocalOutlierFactor on resnet50 layer1 with augmentation failed")
-        || page.contains("350 of 364"), "the failures are not named");
+    assert!(
+        page.contains("KernelDensity with kernel cosine: all 3328 experiments have an AUROC of exactly 0.5")
+    );
+    assert!(
+        page.contains(
+            "350 of 364 experiments of LocalOutlierFactor on resnet50 layer1 with augmentation failed"
+        ) || page.contains("350 of 364"),
+        "the failures are not named"
+    );
     // The thirteen best, as the study prints them.
     let table = read(&bench.path("report/tables/table6_best.md"));
     for (object, auroc) in [
-        ("bottle", "1.000"), ("cable", "0.942"), ("capsule", "0.917"), ("carpet", "0.945"), ("grid", "0.962"),
-        ("hazelnut", "0.993"), ("leather", "0.992"), ("metal_nut", "0.935"), ("pill", "0.945"), ("tile", "1.000"),
-        ("transistor", "0.947"), ("wood", "0.998"), ("zipper", "0.975"),
+        ("bottle", "1.000"),
+        ("cable", "0.942"),
+        ("capsule", "0.917"),
+        ("carpet", "0.945"),
+        ("grid", "0.962"),
+        ("hazelnut", "0.993"),
+        ("leather", "0.992"),
+        ("metal_nut", "0.935"),
+        ("pill", "0.945"),
+        ("tile", "1.000"),
+        ("transistor", "0.947"),
+        ("wood", "0.998"),
+        ("zipper", "0.975"),
     ] {
-        assert!(table.contains(&format!("| {object} | {auroc} |")), "{object} {auroc}\n{table}");
+        assert!(
+            table.contains(&format!("| {object} | {auroc} |")),
+            "{object} {auroc}\n{table}"
+        );
     }
 }
 
@@ -101,46 +130,7 @@ fn chromium() -> Option<PathBuf> {
 }
 
 /// What is asked of the page from inside; each line of the answer is a fault, the last is a count of checks.
-const ASK: &str = r#"
-<script>
-addEventListener("load", () => {
-  const ask = (ok, what) => { window.checks = (window.checks || 0) + 1; if (!ok) faults.push(what); };
-  for (const svg of document.querySelectorAll("figure.plot svg")) {
-    const box = svg.getBoundingClientRect();
-    ask(box.width > 100 && box.height > 50, "a figure without size: " + svg.getAttribute("aria-label"));
-    ask(svg.getAttribute("aria-label"), "a figure without a name");
-  }
-  for (const img of document.images) ask(img.alt && img.naturalWidth > 0, "an image without text or content");
-  ask(performance.getEntriesByType("resource").filter(r => !r.name.startsWith("data:")).length === 0, "a request left the page");
-  const th = document.querySelector("#t-table4_best th.n");
-  const values = () => [...document.querySelectorAll("#t-table4_best tbody tr")].map(r => Number(r.cells[1].dataset.v));
-  for (const sign of [-1, 1]) {
-    th.querySelector("button").click();
-    const v = values();
-    ask(v.length > 1 && v.every((x, i) => i === 0 || sign * (x - v[i - 1]) >= 0), "a table does not sort: " + v);
-  }
-  for (const a of document.querySelectorAll('a[href^="#"]')) {
-    const id = a.getAttribute("href").slice(1);
-    if (!/^x\d+$/.test(id)) ask(document.getElementById(id), "a link leads nowhere: " + id);
-  }
-  const link = document.querySelector('#t-table6_best a[href^="#x"]');
-  link.click();
-  setTimeout(() => {
-    const row = document.querySelector("#explorer tr.hit");
-    ask(row && "#" + row.id === link.getAttribute("href"), "a link does not reach its row");
-    const filter = document.getElementById("filter");
-    filter.value = "kerneldensity";
-    filter.dispatchEvent(new Event("input"));
-    ask([...document.querySelectorAll("#explorer tbody tr")].every(r => r.cells[6].textContent === "KernelDensity"), "the search does not narrow");
-    ask(document.documentElement.scrollWidth <= innerWidth, "the page is wider than the window: " + document.documentElement.scrollWidth);
-    const pre = document.createElement("pre");
-    pre.id = "answer";
-    pre.textContent = "BEGIN\n" + faults.join("\n") + "\n" + checks + " checks END";
-    document.body.append(pre);
-  }, 500);
-});
-</script>
-"#;
+const ASK: &str = include_str!("report_ask.js");
 
 fn look(page: &Path, width: u32, scratch: &Path) -> Option<String> {
     let chromium = chromium()?;
@@ -148,22 +138,36 @@ fn look(page: &Path, width: u32, scratch: &Path) -> Option<String> {
     let early = "<script>window.faults=[];addEventListener('error',e=>faults.push('error: '+e.message));\
                  addEventListener('securitypolicyviolation',e=>faults.push('refused: '+e.blockedURI));\
                  console.error=(...a)=>faults.push('console: '+a.join(' '))</script>";
-    let asked = html
-        .replacen("<title>", &format!("{early}<title>"), 1)
-        .replacen("</body>", &format!("{ASK}</body>"), 1);
+    let asked = html.replacen("<title>", &format!("{early}<title>"), 1).replacen(
+        "</body>",
+        &format!("<script>{ASK}</script></body>"),
+        1,
+    );
     let copy = scratch.join(format!("asked-{width}.html"));
     std::fs::write(&copy, asked).unwrap();
     let output = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=20000"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "--virtual-time-budget=20000",
+        ])
         .arg(format!("--user-data-dir={}", scratch.join("profile").display()))
         .arg(format!("--window-size={width},900"))
         .arg(format!("file://{}", copy.display()))
         .output()
         .unwrap();
     let dom = String::from_utf8_lossy(&output.stdout);
-    let answer = dom.split("BEGIN\n").nth(1).and_then(|rest| rest.split(" END").next());
+    let answer = dom
+        .split("BEGIN\n")
+        .nth(1)
+        .and_then(|rest| rest.split(" END").next());
     let answer = answer.unwrap_or_else(|| {
-        panic!("the page does not answer\n{}", String::from_utf8_lossy(&output.stderr))
+        panic!(
+            "the page does not answer\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
     });
     Some(answer.to_owned())
 }
