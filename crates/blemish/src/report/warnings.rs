@@ -10,13 +10,13 @@ use crate::lab::Status;
 
 /// One warning.
 #[derive(Clone, Debug)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// Its kind, in a word or two.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What was found.
-    pub text: String,
+    pub(crate) text: String,
     /// The first experiment of it.
-    pub example: Option<u64>,
+    pub(crate) example: Option<u64>,
 }
 
 /// Detector and, where it has one, kernel: settings that fail alike.
@@ -45,7 +45,7 @@ fn by_family<'a>(
 }
 
 /// Failures by what they have in common: kind, message, detector, network, layer, training set.
-pub fn failures(data: &RunData) -> Table {
+pub(crate) fn failures(data: &RunData) -> Table {
     type Group<'a> = (String, String, &'a str, &'a str, &'a str, bool);
     let mut groups: BTreeMap<Group<'_>, Vec<&Experiment>> = BTreeMap::new();
     let mut all: BTreeMap<(&str, &str, &str, bool), usize> = BTreeMap::new();
@@ -104,7 +104,7 @@ pub fn failures(data: &RunData) -> Table {
 }
 
 /// All warnings.
-pub fn find(data: &RunData) -> Vec<Warning> {
+pub(crate) fn find(data: &RunData) -> Vec<Warning> {
     let mut out = vec![];
     let percent = |n: usize, of: usize| {
         if n == of {
@@ -298,7 +298,7 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
 }
 
 /// The folder of an object's images, if it is still there.
-pub fn folder(data: &RunData, object: usize) -> Option<PathBuf> {
+pub(crate) fn folder(data: &RunData, object: usize) -> Option<PathBuf> {
     let folder = data.data_note[&data.objects[object]]["folder"].as_str()?;
     let folder = PathBuf::from(folder);
     folder.is_dir().then_some(folder)
