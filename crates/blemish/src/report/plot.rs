@@ -63,7 +63,8 @@ pub(crate) fn write_in(
         Hang::Middle => HPos::Center,
         Hang::Right => HPos::Right,
     };
-    let style = ("sans-serif", size)
+    // plotters writes a size divided by 1.24, which is what its bitmaps need.
+    let style = ("sans-serif", f64::from(size) * 1.24)
         .into_text_style(area)
         .color(color)
         .pos(Pos::new(position, VPos::Center));
