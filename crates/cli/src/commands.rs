@@ -47,7 +47,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Merge { run } => Ok(cluster::exit_code(cluster::merge(&run))),
         Command::Submit(command) => submit::submit(&command),
         Command::Results { run } => {
-            print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
+            let store = Store::open(&run)?;
+            print(tables::summary(&Summary::new(&store.rows()?)))?;
+            crate::report::print_choices(&store)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Report(args) => crate::report::run(&args),

@@ -36,6 +36,18 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a mean AUROC is by who chooses the setting, as the report has it.
+pub(crate) fn print_choices(store: &Store) -> Result<()> {
+    let (choices, basis) = blemish::report::choices(store)?;
+    let mut text = String::from("Mean AUROC over objects, by who chooses the setting");
+    for (name, mean, interval) in choices {
+        let mean = mean.map_or_else(|| "-".to_owned(), |m| format!("{m:.3}"));
+        let interval = interval.map_or_else(String::new, |(low, high)| format!(" ({low:.3} to {high:.3})"));
+        text.push_str(&format!("\n  {name:<20}  {mean}{interval}"));
+    }
+    print(format!("{text}\n  {basis}"))
+}
+
 /// Makes the report and says where it is.
 pub(crate) fn write(run: &Path, output: &Path, published: Option<&Path>) -> Result<()> {
     let report = blemish::report::report(&Store::open(run)?, published)?;
