@@ -377,7 +377,11 @@ pub(crate) fn tree(data: &RunData) -> Figure {
                 &format!(
                     "{} {name}{}",
                     values.len(),
-                    if values.len() == 1 { "" } else { "s" }
+                    if values.len() == 1 || *name == "weights" {
+                        ""
+                    } else {
+                        "s"
+                    }
                 ),
                 (left, 18),
                 13,

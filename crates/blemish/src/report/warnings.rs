@@ -264,8 +264,9 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         let median = quantile(&mut values, 0.5).unwrap_or(0.5);
         if values.len() >= 5 && (median < 0.4 || below * 3 >= values.len()) {
             let text = format!(
-                "{architecture} {initialization} {layer}{}",
-                if augmented { " augmented" } else { "" }
+                "{architecture} {initialization} {layer}{}, {below} of {} experiments below 0.35",
+                if augmented { " augmented" } else { "" },
+                values.len()
             );
             objects.entry(object).or_default().push((median, text));
         }
@@ -276,7 +277,7 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         let shown: Vec<String> = list
             .iter()
             .take(3)
-            .map(|(m, t)| format!("{t} (median {m:.2})"))
+            .map(|(m, t)| format!("{t}, median {m:.2}"))
             .collect();
         let intensities = intensities(data, object);
         let why = match &intensities {
@@ -286,9 +287,10 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         out.push(Warning {
             kind: "AUROC far below 0.5",
             text: format!(
-                "{name}: on {} feature sets the detectors find defective images more normal than good ones: {}{}. Often the good test images are \
+                "{name}: on {} feature set{} many experiments find defective images more normal than good ones: {}{}. Often the good test images are \
                  shifted against the training images (light, camera, crop). {why}",
                 list.len(),
+                if list.len() == 1 { "" } else { "s" },
                 shown.join("; "),
                 if list.len() > 3 { "; …" } else { "" }
             ),
