@@ -205,13 +205,35 @@ pub(crate) fn times(data: &RunData, published: Option<&RunData>) -> Table {
         columns.extend(["#published train", "#published test", "#times as fast"]);
     }
     let mut table = Table::new("table5_times", "Table 5. Mean time per detector", &columns)
-        .note("Seconds to fit and to score all test images, features not counted. What the settings of a detector share is divided among them.");
+        .note("Seconds to fit and to score all test images, features not counted. What the settings of a detector share is divided among them. Published times are those of the same experiments.");
+    // Means of other experiments would compare nothing.
+    let same = |e: &super::data::Experiment| {
+        let r = &e.row;
+        let place = (
+            r.object.clone(),
+            r.augmented,
+            r.architecture.clone(),
+            r.initialization.clone(),
+            r.layer.clone(),
+        );
+        (place, r.model.clone(), parameters_in_words(&r.hyperparameter))
+    };
+    let ours: BTreeSet<_> = match published {
+        Some(_) => data
+            .experiments
+            .iter()
+            .filter(|e| e.row.status == Status::Done)
+            .map(same)
+            .collect(),
+        None => BTreeSet::new(),
+    };
     for model in &data.models {
         let of = |d: &RunData, f: &dyn Fn(&crate::lab::Row) -> Option<f64>| {
             mean(
                 d.experiments
                     .iter()
                     .filter(|e| e.row.model == *model)
+                    .filter(|e| std::ptr::eq(d, data) || ours.contains(&same(e)))
                     .filter_map(|e| f(&e.row)),
             )
         };
