@@ -339,6 +339,9 @@ pub(crate) fn weights(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
     )
 }
 
+/// A place on the axis, and the mean and quartiles of the AUROCs there.
+type Spread = (f64, f64, f64, f64);
+
 /// AUROC against each hyperparameter: one figure for each detector with one.
 pub(crate) fn hyperparameters(data: &RunData) -> Vec<Figure> {
     let mut out = vec![];
@@ -401,7 +404,7 @@ pub(crate) fn hyperparameters(data: &RunData) -> Vec<Figure> {
                 names.iter().position(|x| x == n).unwrap_or(0) as f64
             }
         };
-        let lines: Vec<(String, Ink, Vec<(f64, f64, f64, f64)>)> = points
+        let lines: Vec<(String, Ink, Vec<Spread>)> = points
             .iter()
             .enumerate()
             .map(|(i, (name, by_x))| {

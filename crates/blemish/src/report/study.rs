@@ -477,8 +477,7 @@ impl MixFill for plotters::style::RGBColor {
 pub(crate) fn scaling(data: &RunData) -> Vec<Figure> {
     let dimension = |e: &super::data::Experiment| {
         let r = &e.row;
-        let shape = (r.architecture.clone(), r.layer.clone());
-        shape
+        (r.architecture.clone(), r.layer.clone())
     };
     // An envelope sees principal components; its layer has the dimension of the others.
     let mut layer: BTreeMap<(String, String), u64> = BTreeMap::new();
