@@ -49,7 +49,7 @@ pub use crate::image::{EXTENSIONS, MAX_PIXELS, load_mask, load_rgb};
 pub use crate::list::list_images;
 pub use crate::preprocess::{Preprocess, Preset, ResizeMode};
 pub use crate::survey::{ImageFacts, Survey, near_duplicates, survey};
-pub use crate::synth::{SynthOptions, SynthSummary, write_synthetic};
+pub use crate::synth::{MVTEC_OBJECTS, SynthOptions, SynthSummary, write_synthetic, write_synthetic_mvtec};
 pub use crate::view::View;
 pub use crate::whole::WholeImage;
 pub use ::image::{GrayImage, RgbImage};
