@@ -271,7 +271,7 @@ fn sort_maps(pending: &mut Vec<(&ImageFile, Array2<f32>)>, maps: &mut Vec<MapPix
                 Some(path) => Some(mask_of(path, file, map.view())?),
                 None => None,
             };
-            Ok(MapPixels::new(map.view(), mask.as_ref().map(Array2::view))?)
+            Ok(MapPixels::new(map.view(), mask.as_ref().map(|m| m.view()))?)
         })
         .collect::<Result<_, Error>>()?;
     maps.extend(sorted);

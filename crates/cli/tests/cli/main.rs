@@ -10,6 +10,7 @@
 mod check;
 mod common;
 mod determinism;
+mod eval;
 mod hostile;
 mod kill;
 mod onnx;
