@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use blemish::lab::ExportFormat;
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster::{MissingArgs, RunCommandArgs};
 use crate::gc::GcArgs;
 use crate::plan::PlanArgs;
 use crate::run_args::RunArgs;
 use crate::selection::SelectionArgs;
 use crate::status::StatusArgs;
+use crate::submit::SubmitCommand;
 use crate::weights::WeightsArgs;
 
 /// Finds defects in images from good images only.
@@ -28,6 +30,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check images before anything is learned from them: what is unreadable, twice there, out of place
+    #[command(
+        after_help = "Exit codes: 0 nothing or warnings only, 1 errors, 2 wrong usage.\n\n\
+            Examples:\n  blemish check mvtec_ad/bottle\n  blemish check good_parts --quick --format json"
+    )]
+    Check(crate::check::CheckArgs),
     /// Learn from good images: one model file that finds defects
     #[command(
         after_help = "GOOD is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
@@ -40,6 +48,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  blemish score part.blemish new/*.png\n  \
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
+    /// Evaluate a model file on labelled images: metrics of images and pixels with intervals, worst images
+    #[command(after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle\n  \
+                            blemish eval part.blemish parts.csv --format json")]
+    Eval(crate::eval::EvalArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]
     Demo(DemoArgs),
@@ -73,6 +85,34 @@ pub(crate) enum Command {
     /// Remove what a run does not need: leftovers of killed processes, superfluous inner products
     #[command(after_help = "Examples:\n  blemish gc run\n  blemish gc run --products")]
     Gc(GcArgs),
+    /// Run a plan that was frozen, or some of its tasks as one of many processes
+    #[command(
+        after_help = "RUN is made by `blemish plan`. Without --task and --shard all of it runs here, and RUN/store.sqlite has the\n\
+            results, as with `blemish grid`. With either any number of processes, here or on other machines, share\n\
+            RUN: each skips what has results, and publishes those of a feature set in RUN/parts as soon as they are\n\
+            complete. `blemish missing RUN` tells what is left, `blemish merge RUN` puts all into the store.\n\n\
+            Exit codes with --task or --shard: 0 done, 75 worth another try (stopped, or files could not be read or\n\
+            written), 65 another try will not help (failed experiments, another plan), 2 wrong usage.\n\n\
+            Examples:\n  blemish run run --shard 0/4\n  blemish run run --task $SLURM_ARRAY_TASK_ID"
+    )]
+    Run(Box<RunCommandArgs>),
+    /// List the tasks of a plan that lack results of `blemish run --task` or `--shard`
+    #[command(after_help = "Example:\n  sbatch --array=$(blemish missing run --format ranges) job.sh")]
+    Missing(MissingArgs),
+    /// Put the results of `blemish run --task` and `--shard` into the store of the run
+    #[command(
+        after_help = "It may be repeated, and done before all results are there: what is in the store stays.\n\n\
+            Exit codes: 0 all results are there, 75 some are missing, 65 some experiments failed or differ from\n\
+            results that were there first.\n\n\
+            Example:\n  blemish merge run"
+    )]
+    Merge {
+        /// Run folder
+        run: PathBuf,
+    },
+    /// Run a plan on a cluster
+    #[command(subcommand)]
+    Submit(SubmitCommand),
     /// Show the tables of a run: best per object, best single setting, times
     #[command(after_help = "Example:\n  blemish results run")]
     Results {

@@ -12,17 +12,21 @@ use blemish::lab::{
 };
 
 use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
+use crate::cluster;
 use crate::gc;
 use crate::output::{STDOUT, note, print};
 use crate::plan;
 use crate::progress::RunProgress;
 use crate::run_args::{STOPPED, stop_on_signals};
 use crate::status;
+use crate::submit;
 use crate::tables;
 use crate::weights;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
+        Command::Check(args) => crate::check::run(&args),
+        Command::Eval(args) => crate::eval::run(&args),
         Command::Fit(args) => crate::fit::run(&args),
         Command::Score(args) => crate::score::run(&args),
         Command::Demo(args) => demo(&args),
@@ -34,6 +38,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Plan(args) => plan::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Gc(args) => gc::run(&args),
+        Command::Run(args) if args.is_shard() => Ok(cluster::run(&args)),
+        Command::Run(args) => {
+            let options = args.options.options()?;
+            carry_out(&Plan::open(&args.run)?, &args.run, &options, false)
+        }
+        Command::Missing(args) => cluster::missing(&args),
+        Command::Merge { run } => Ok(cluster::exit_code(cluster::merge(&run))),
+        Command::Submit(command) => submit::submit(&command),
         Command::Results { run } => {
             print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
             Ok(ExitCode::SUCCESS)
@@ -53,8 +65,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn grid(config: &GridConfig, out: &Path, options: &RunOptions, extend: bool) -> Result<ExitCode> {
+    carry_out(&Plan::new(config)?, out, options, extend)
+}
+
+/// Computes what is left of `plan` in the run folder `out` and shows the tables.
+fn carry_out(plan: &Plan, out: &Path, options: &RunOptions, extend: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
-    let plan = Plan::new(config)?;
     note(format!(
         "{} experiments: {} object{}, {} feature set{}; run folder {}",
         plan.experiments.len(),
@@ -66,15 +82,15 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions, extend: bool) -> 
     ));
     plan.left_out.iter().for_each(note);
     let mut folder = match extend {
-        true => RunFolder::create_or_extend(out, &plan)?,
-        false => RunFolder::create_or_resume(out, &plan)?,
+        true => RunFolder::create_or_extend(out, plan)?,
+        false => RunFolder::create_or_resume(out, plan)?,
     };
     let calibration = folder.store().calibration()?;
     let known = calibration.is_some();
-    let predictions = lab::predict(&plan, &folder, options, &calibration.unwrap_or_default())?;
-    lab::check_disk(&plan, out, options, &predictions)?;
-    let progress = RunProgress::new(&plan, &predictions, Some(out));
-    let ended = lab::run(&plan, &mut folder, options, &|event| progress.on_event(&event));
+    let predictions = lab::predict(plan, &folder, options, &calibration.unwrap_or_default())?;
+    lab::check_disk(plan, out, options, &predictions)?;
+    let progress = RunProgress::new(plan, &predictions, Some(out));
+    let ended = lab::run(plan, &mut folder, options, &|event| progress.on_event(&event));
     progress.finish();
     let ended = ended?;
     note(format!(

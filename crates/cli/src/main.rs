@@ -2,7 +2,10 @@
 //! codes (0 done, 1 failed, 2 wrong usage, 75 stopped by a signal).
 
 mod args;
+mod check;
+mod cluster;
 mod commands;
+mod eval;
 mod fit;
 mod gc;
 mod output;
@@ -12,6 +15,7 @@ mod run_args;
 mod score;
 mod selection;
 mod status;
+mod submit;
 mod tables;
 mod weights;
 

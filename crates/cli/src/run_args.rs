@@ -25,7 +25,7 @@ pub(crate) struct RunArgs {
 /// What may be used.
 #[derive(Debug, Args)]
 pub(crate) struct BoundsArgs {
-    /// Threads; the default is one for each core. Results do not depend on it
+    /// Threads [default: $SLURM_CPUS_PER_TASK, else one for each core]. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// Memory that is not to be exceeded, as in 8G; rows that do not fit go to a file that vanishes with the
@@ -59,14 +59,36 @@ impl BoundsArgs {
     /// The arguments as meant.
     pub(crate) fn options(&self) -> RunOptions {
         RunOptions {
-            threads: self.threads,
-            memory: self.memory,
+            threads: self.threads.or_else(slurm_threads),
+            memory: self.memory.or_else(slurm_memory),
             scratch: self.scratch.clone(),
             scratch_limit: self.scratch_limit,
             keep: self.keep,
             ..RunOptions::default()
         }
     }
+}
+
+/// A whole number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.trim().parse().ok()
+}
+
+/// The cores that Slurm gave to this task: the system may show all of the machine.
+fn slurm_threads() -> Option<usize> {
+    number("SLURM_CPUS_PER_TASK")
+        .filter(|n| (1..=1024).contains(n))
+        .map(|n| n as usize)
+}
+
+/// Four fifths of the memory that Slurm gave to this job on this machine.
+fn slurm_memory() -> Option<Bytes> {
+    let cores = || number("SLURM_CPUS_PER_TASK").unwrap_or(1);
+    let mebibytes =
+        number("SLURM_MEM_PER_NODE").or_else(|| number("SLURM_MEM_PER_CPU")?.checked_mul(cores()))?;
+    // 0 is all that there is.
+    let bytes = mebibytes.checked_mul(1 << 20).filter(|b| *b > 0)?;
+    Some(Bytes(bytes / 5 * 4))
 }
 
 /// Becomes true with the first SIGTERM or Ctrl-C; the second ends the process at once.

@@ -15,7 +15,7 @@ use crate::Error;
 pub struct RunFolder {
     path: PathBuf,
     store: Store,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -78,7 +78,7 @@ impl RunFolder {
         Ok(RunFolder {
             path: folder.into(),
             store,
-            _lock: lock,
+            _lock: Some(lock),
         })
     }
 
@@ -91,6 +91,17 @@ impl RunFolder {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The run folder `folder` with an empty store that vanishes with the process: what is shared is not written to.
+    pub(crate) fn in_memory(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        let mut store = Store::in_memory()?;
+        store.freeze(plan)?;
+        Ok(RunFolder {
+            path: folder.into(),
+            store,
+            _lock: None,
+        })
     }
 
     /// The results.
@@ -118,7 +129,17 @@ pub(crate) fn new_store(folder: &Path) -> Result<NewStore, Error> {
     }
     if folder.exists() && !store_path.exists() {
         let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-        let own = |name: &std::ffi::OsStr| name == "lock" || name == "plan.json";
+        let own = |name: &std::ffi::OsStr| {
+            let all = [
+                "lock",
+                "plan.json",
+                "status.json",
+                "products",
+                super::parts::FOLDER,
+                "slurm",
+            ];
+            all.iter().any(|own| name == *own)
+        };
         let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
         if foreign {
             return Err(Error::NotARun {

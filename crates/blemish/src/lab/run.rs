@@ -53,7 +53,7 @@ const SCRATCH: u64 = 16_000_000_000;
 
 impl RunOptions {
     /// The tasks to run, in the plan's order.
-    fn chosen(&self, plan: &Plan) -> Result<Vec<usize>, Error> {
+    pub(crate) fn chosen(&self, plan: &Plan) -> Result<Vec<usize>, Error> {
         let all = 0..plan.tasks.len();
         let Some(wanted) = &self.tasks else {
             return Ok(all.collect());

@@ -258,6 +258,17 @@ impl Store {
     pub(crate) fn create(folder: &Path) -> Result<Store, Error> {
         let path = Store::path_in(folder);
         let db = Connection::open(&path).map_err(|e| Error::store(&path, e))?;
+        Store::set_up(path, db)
+    }
+
+    /// A store that vanishes with the process.
+    pub(crate) fn in_memory() -> Result<Store, Error> {
+        let path = PathBuf::from("in memory");
+        let db = Connection::open_in_memory().map_err(|e| Error::store(&path, e))?;
+        Store::set_up(path, db)
+    }
+
+    fn set_up(path: PathBuf, db: Connection) -> Result<Store, Error> {
         let mut store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
         // In WAL mode, NORMAL survives any crash of the process, and a power cut costs at most the
@@ -491,6 +502,53 @@ impl Store {
         const SQL: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
         let count = self.check(self.db.query_row(SQL, [name], |r| r.get::<_, i64>(0)))?;
         Ok(count > 0)
+    }
+
+    /// Does `work` in one transaction: if it fails, nothing of it was done.
+    pub(crate) fn atomically<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.check(self.db.execute_batch("BEGIN IMMEDIATE"))?;
+        match work(self) {
+            Ok(value) => {
+                self.check(self.db.execute_batch("COMMIT"))?;
+                Ok(value)
+            }
+            Err(error) => {
+                // SQLite may have done so itself, as it does when the disk is full.
+                let _ = self.db.execute_batch("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the stored result of an experiment is `outcome`, whatever time it took.
+    pub(crate) fn agrees(&self, key: &str, outcome: &Outcome) -> Result<bool, Error> {
+        let Outcome::Done {
+            auroc,
+            scores,
+            non_finite,
+            warning,
+            ..
+        } = outcome
+        else {
+            return Ok(false);
+        };
+        const SQL: &str = "SELECT auroc, scores, non_finite, warning FROM results WHERE key = ?1";
+        type Stored = (Option<f64>, Option<Vec<u8>>, Option<i64>, Option<String>);
+        let stored: Option<Stored> = self.check(self.db.prepare_cached(SQL).and_then(|mut statement| {
+            let row = statement.query_row([key], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)));
+            row.optional()
+        }))?;
+        let blob: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let wanted = (
+            Some(*auroc),
+            Some(blob),
+            Some(*non_finite as i64),
+            warning.clone(),
+        );
+        Ok(stored == Some(wanted))
     }
 
     /// Keys that have a result, and whether it is one; `false` is a failure.
