@@ -27,6 +27,7 @@
 //! is in, or on whether the model was just fitted or read from a file. Between processors with other vector instructions
 //! the last bits differ.
 
+mod auto;
 mod bank;
 mod calibrate;
 mod coreset;
@@ -43,6 +44,7 @@ mod method;
 mod model;
 mod plan;
 
+pub use auto::{Choice, Trial};
 pub use calibrate::Calibration;
 pub use error::{MemoryShortage, ModelFileError};
 pub(crate) use fit::left_out_scores;

@@ -130,9 +130,15 @@ pub(crate) fn new_store(folder: &Path) -> Result<NewStore, Error> {
     if folder.exists() && !store_path.exists() {
         let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
         let own = |name: &std::ffi::OsStr| {
-            ["lock", "plan.json", "products", super::parts::FOLDER]
-                .iter()
-                .any(|own| name == *own)
+            let all = [
+                "lock",
+                "plan.json",
+                "status.json",
+                "products",
+                super::parts::FOLDER,
+                "slurm",
+            ];
+            all.iter().any(|own| name == *own)
         };
         let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
         if foreign {

@@ -1,5 +1,6 @@
 //! Results that several processes published, put into the store.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::folder::RunFolder;
@@ -40,8 +41,13 @@ pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSum
     let parts = Parts::in_run(run, plan);
     let mut summary = MergeSummary::default();
     let finished = folder.store().finished()?;
+    let told = folder.store().task_stats()?;
+    let told: HashSet<&str> = told.iter().map(|s| s.key.as_str()).collect();
     folder.store_mut().atomically(|store| {
         for (index, task) in plan.tasks.iter().enumerate() {
+            if let Some(stats) = parts.stats(task).filter(|s| !told.contains(s.key.as_str())) {
+                store.put_stats(&stats)?;
+            }
             for set in &plan.feature_sets[task.feature_sets.clone()] {
                 summary.differences.extend(parts.difference(set));
                 let part = match parts.read(plan, set)? {

@@ -5,6 +5,7 @@
 //! into being whole or not at all, and is never replaced: whoever is first wins. A feature set with failures goes to
 //! `KEY.failed` instead, which a later attempt may replace by one with fewer of them, or overrule by a `KEY.part`.
 //! Whoever comes second with other numbers, which should be impossible, leaves them at `KEY.other` for a reader to see.
+//! Beside them `KEY.json`, with the key of a task, says what the task cost ([`TaskStats`]).
 //!
 //! # Format
 //! | bytes | what |
@@ -23,8 +24,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{FeatureSet, Plan};
+use super::plan::{FeatureSet, Plan, Task};
 use super::shard::DamagedPart;
+use super::stats::TaskStats;
 use super::store::Outcome;
 use crate::Error;
 
@@ -317,7 +319,7 @@ impl Parts {
     /// # Errors
     /// If it cannot be written, or if there are results of another plan in its place.
     pub(crate) fn publish(&self, plan: &Plan, set: &FeatureSet, part: &Part) -> Result<Published, Error> {
-        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        self.make()?;
         let bytes = part.to_bytes()?;
         match part.failed() {
             0 => self.publish_complete(plan, set, part, &bytes),
@@ -329,9 +331,9 @@ impl Parts {
                 {
                     return Ok(Published::Same);
                 }
-                let file = self.temporary(set, &bytes)?;
+                let file = self.temporary(&set.key, &bytes)?;
                 file.persist(&path).map_err(|e| Error::io(&path, e.error))?;
-                self.sync()?;
+                sync(&self.folder)?;
                 Ok(Published::First)
             }
         }
@@ -345,13 +347,13 @@ impl Parts {
         bytes: &[u8],
     ) -> Result<Published, Error> {
         let path = self.path(set, "part");
-        let mut file = self.temporary(set, bytes)?;
+        let mut file = self.temporary(&set.key, bytes)?;
         // A damaged file is moved out of the way; that succeeds at once unless somebody damages the next one as well.
         for _ in 0..3 {
             // Renamed without replacing where the file system can do that, else linked: both are atomic.
             match file.persist_noclobber(&path) {
                 Ok(_) => {
-                    self.sync()?;
+                    sync(&self.folder)?;
                     return Ok(Published::First);
                 }
                 Err(e) if e.error.kind() == ErrorKind::AlreadyExists => file = e.file,
@@ -377,7 +379,7 @@ impl Parts {
                         }
                         // One that differs is enough to look into.
                         _ => {
-                            self.sync()?;
+                            sync(&self.folder)?;
                             Ok(Published::Different(other))
                         }
                     };
@@ -388,28 +390,63 @@ impl Parts {
         Err(Error::io(&path, error))
     }
 
+    fn stats_path(&self, task: &Task) -> PathBuf {
+        self.folder.join(format!("{}.json", task.key))
+    }
+
+    /// Publishes what a task cost, for who computed it to its end first.
+    pub(crate) fn publish_stats(&self, task: &Task, stats: &TaskStats) -> Result<(), Error> {
+        self.make()?;
+        let path = self.stats_path(task);
+        let text = serde_json::to_vec_pretty(stats).unwrap_or_default();
+        match self.temporary(&task.key, &text)?.persist_noclobber(&path) {
+            Err(e) if e.error.kind() != ErrorKind::AlreadyExists => Err(Error::io(&path, e.error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a task cost; `None` where nobody says so.
+    pub(crate) fn stats(&self, task: &Task) -> Option<TaskStats> {
+        let path = self.stats_path(task);
+        let file = std::fs::metadata(&path).ok()?;
+        if !file.is_file() || file.len() > TEXTS {
+            return None;
+        }
+        let stats: TaskStats = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        (stats.key == task.key).then_some(stats)
+    }
+
+    /// Makes the folder, so that it outlives a power cut.
+    fn make(&self) -> Result<(), Error> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        // The folder of all plans, and the run folder that it is in.
+        self.folder.ancestors().skip(1).take(2).try_for_each(sync)
+    }
+
     /// A file that is on the disk, under a name that nobody looks at.
-    fn temporary(&self, set: &FeatureSet, bytes: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
+    fn temporary(&self, key: &str, bytes: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
         let io = |e| Error::io(&self.folder, e);
         let mut file = super::export::new_file()
-            .prefix(&format!(".{}.", set.key))
+            .prefix(&format!(".{key}."))
             .tempfile_in(&self.folder)
             .map_err(io)?;
         file.write_all(bytes).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         Ok(file)
     }
+}
 
-    /// Makes names outlive a power cut.
-    fn sync(&self) -> Result<(), Error> {
-        let folder = File::open(&self.folder).and_then(|f| f.sync_all());
-        match folder {
-            // Some file systems know no such thing.
-            Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-                Err(Error::io(&self.folder, e))
-            }
-            _ => Ok(()),
+/// Makes the names in a folder outlive a power cut.
+fn sync(folder: &Path) -> Result<(), Error> {
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // Some file systems know no such thing.
+        Err(e) if !matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Err(Error::io(folder, e))
         }
+        _ => Ok(()),
     }
 }
 
@@ -448,4 +485,176 @@ fn read(path: &Path, plan: &Plan, set: &FeatureSet) -> Result<Option<Result<Part
         });
     }
     Ok(Some(part.check(plan, set).map(|()| part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Augmentation, GridConfig};
+    use blemish_backbones::Initialization;
+    use blemish_detectors::DetectorKind;
+    use blemish_images::{SynthOptions, write_synthetic};
+
+    /// A plan of one feature set a task.
+    fn plan(dir: &Path) -> Plan {
+        let options = SynthOptions {
+            size: 32,
+            train: 2,
+            test_good: 1,
+            per_defect: 1,
+            ..SynthOptions::default()
+        };
+        let data = dir.join("data");
+        write_synthetic(&data, &options).unwrap();
+        let mut config = GridConfig::new(&data);
+        config.initializations = Some(vec![Initialization::Random]);
+        config.layers = Some(vec!["layer1".into()]);
+        config.augmented = Augmentation::False;
+        config.detectors = vec![DetectorKind::LocalOutlierFactor];
+        Plan::new(&config).unwrap()
+    }
+
+    /// A part of the first feature set whose experiments took `seconds`, have `score` in their first score, and of
+    /// which so many failed.
+    fn part(plan: &Plan, seconds: u64, score: f64, failed: usize) -> Part {
+        let set = &plan.feature_sets[0];
+        let images = plan.objects[0].test.len();
+        let experiments = plan.experiments[set.experiments.clone()].iter().enumerate();
+        let outcomes = experiments.map(|(i, e)| {
+            let outcome = if i < failed {
+                Outcome::Failed {
+                    kind: "detectors".into(),
+                    message: "no".into(),
+                }
+            } else {
+                Outcome::Done {
+                    auroc: 0.5,
+                    scores: std::iter::once(score)
+                        .chain((1..images).map(|i| i as f64))
+                        .collect(),
+                    non_finite: 0,
+                    warning: Some("a warning".into()),
+                    train_time: Duration::from_secs(seconds),
+                    test_time: Duration::from_secs(seconds),
+                    shared_time: Duration::ZERO,
+                }
+            };
+            (e.key.clone(), outcome)
+        });
+        Part::new(plan, set, &outcomes.collect()).unwrap()
+    }
+
+    fn found(parts: &Parts, plan: &Plan) -> Option<Part> {
+        match parts.read(plan, &plan.feature_sets[0]).unwrap() {
+            Found::Part(part) => Some(part),
+            Found::Nothing(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_first_wins_and_a_difference_is_kept_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        assert!(found(&parts, &plan).is_none());
+        let first = part(&plan, 1, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &first).unwrap(), Published::First);
+        // Other times are no difference; the sign of a zero in a score is one.
+        let slower = part(&plan, 2, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &slower).unwrap(), Published::Same);
+        assert!(parts.difference(set).is_none());
+        assert_ne!(
+            part(&plan, 1, 0.0, 0).digest().unwrap(),
+            part(&plan, 1, -0.0, 0).digest().unwrap()
+        );
+        let other = part(&plan, 1, 0.75, 0);
+        match parts.publish(&plan, set, &other).unwrap() {
+            Published::Different(path) => assert_eq!(Some(path), parts.difference(set)),
+            published => panic!("{published:?}"),
+        }
+        assert_eq!(found(&parts, &plan), Some(first));
+        // No temporary file is left.
+        assert_eq!(std::fs::read_dir(&parts.folder).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn failures_give_way_to_fewer_and_to_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        let failed = |parts: &Parts| found(parts, &plan).map(|p| p.failed());
+        for (failures, published, there) in [
+            (5, Published::First, 5),
+            (5, Published::Same, 5),
+            (7, Published::Same, 5),
+            (2, Published::First, 2),
+            (0, Published::First, 0),
+            (3, Published::Same, 0),
+        ] {
+            let part = part(&plan, 1, 0.25, failures);
+            assert_eq!(parts.publish(&plan, set, &part).unwrap(), published);
+            assert_eq!(failed(&parts), Some(there));
+        }
+    }
+
+    #[test]
+    fn of_many_at_a_time_one_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let parts = Parts::in_run(dir.path(), &plan);
+        let published: Vec<Published> = std::thread::scope(|scope| {
+            let (plan, parts) = (&plan, &parts);
+            let publish = |i| move || parts.publish(plan, &plan.feature_sets[0], &part(plan, i, 0.25, 0));
+            let threads: Vec<_> = (0..8).map(|i| scope.spawn(publish(i))).collect();
+            threads.into_iter().map(|t| t.join().unwrap().unwrap()).collect()
+        });
+        let first = published.iter().filter(|p| **p == Published::First).count();
+        assert_eq!((first, published.len()), (1, 8));
+        assert!(published.iter().all(|p| !matches!(p, Published::Different(_))));
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let bytes = part(&plan, 1, 0.25, 1).to_bytes().unwrap();
+        assert_eq!(Part::from_bytes(&bytes).unwrap(), part(&plan, 1, 0.25, 1));
+        for length in 0..bytes.len() {
+            assert!(Part::from_bytes(&bytes[..length]).is_err(), "cut at {length}");
+        }
+        let mut flipped = bytes.clone();
+        for i in 0..bytes.len() {
+            flipped[i] ^= 1 << (i % 8);
+            assert!(Part::from_bytes(&flipped).is_err(), "byte {i}");
+            flipped[i] = bytes[i];
+        }
+        // A body that claims more than there is, with a checksum that is right.
+        let mut claim = bytes[..HEADER].to_vec();
+        let body = [0xff; 40];
+        claim[12..20].copy_from_slice(&(body.len() as u64).to_le_bytes());
+        claim.extend(body);
+        let hash = blake3::hash(&claim);
+        claim.extend(hash.as_bytes());
+        let reason = Part::from_bytes(&claim).unwrap_err();
+        assert!(reason.contains("cannot be read"), "{reason}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_damaged_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan(dir.path());
+        let set = &plan.feature_sets[0];
+        let parts = Parts::in_run(dir.path(), &plan);
+        std::fs::create_dir_all(parts.file(set)).unwrap();
+        match parts.read(&plan, set).unwrap() {
+            Found::Nothing(damaged) => assert_eq!(damaged[0].reason, "it is no file"),
+            found => panic!("{found:?}"),
+        }
+        let whole = part(&plan, 1, 0.25, 0);
+        assert_eq!(parts.publish(&plan, set, &whole).unwrap(), Published::First);
+        assert_eq!(found(&parts, &plan), Some(whole));
+    }
 }

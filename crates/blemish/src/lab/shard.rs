@@ -156,6 +156,10 @@ impl Publisher<'_> {
                     let set = incomplete.entry(experiment.feature_set).or_default();
                     set.insert(experiment.key.clone(), (*outcome).clone());
                 }
+                Event::TaskEnded { stats } if stats.complete => {
+                    self.publish();
+                    self.keep(self.parts.publish_stats(&plan.tasks[index], stats));
+                }
                 _ => self.publish(),
             }
             if self.error.borrow().is_some() {
@@ -207,10 +211,17 @@ impl Publisher<'_> {
                     }
                 }
                 Err(error) => {
-                    self.error.borrow_mut().get_or_insert(error);
+                    self.keep(Err(error));
                     return;
                 }
             }
+        }
+    }
+
+    /// Keeps the first error.
+    fn keep(&self, result: Result<(), Error>) {
+        if let Err(error) = result {
+            self.error.borrow_mut().get_or_insert(error);
         }
     }
 }

@@ -17,5 +17,8 @@ mod onnx;
 mod plan;
 mod real;
 mod resume;
+mod shards;
+#[cfg(target_os = "linux")]
+mod slurm;
 mod text;
 mod weights;
