@@ -30,4 +30,5 @@ mod error;
 pub mod eval;
 pub mod inspector;
 pub mod lab;
+pub mod report;
 pub mod weights;
