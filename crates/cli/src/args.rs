@@ -30,6 +30,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check images before anything is learned from them: what is unreadable, twice there, out of place
+    #[command(
+        after_help = "Exit codes: 0 nothing or warnings only, 1 errors, 2 wrong usage.\n\n\
+            Examples:\n  blemish check mvtec_ad/bottle\n  blemish check good_parts --quick --format json"
+    )]
+    Check(crate::check::CheckArgs),
     /// Learn from good images: one model file that finds defects
     #[command(
         after_help = "GOOD is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
@@ -42,6 +48,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  blemish score part.blemish new/*.png\n  \
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
+    /// Evaluate a model file on labelled images: metrics of images and pixels with intervals, worst images
+    #[command(after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle\n  \
+                            blemish eval part.blemish parts.csv --format json")]
+    Eval(crate::eval::EvalArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]
     Demo(DemoArgs),

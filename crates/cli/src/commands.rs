@@ -25,6 +25,8 @@ use crate::weights;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
+        Command::Check(args) => crate::check::run(&args),
+        Command::Eval(args) => crate::eval::run(&args),
         Command::Fit(args) => crate::fit::run(&args),
         Command::Score(args) => crate::score::run(&args),
         Command::Demo(args) => demo(&args),

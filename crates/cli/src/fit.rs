@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use blemish::backbones::{Architecture, Initialization};
+use blemish::detectors::auroc;
 use blemish::inspector::{FitConfig, FitEvent, Inspector, Method, Samples, with_threads};
 use blemish::weights::default_folder;
 use clap::Args;
@@ -23,10 +24,11 @@ pub(crate) struct FitArgs {
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// How defects are found: memory-bank, padim, patch-lof, patch-mahalanobis; without a map: lof, knn,
-    /// mahalanobis, svm, kernel-density, isolation-forest, elliptic-envelope
-    #[arg(long, default_value = "memory-bank", value_name = "NAME")]
-    pub(crate) method: Method,
+    /// How defects are found: auto (tries several on held-out good images and synthetic defects),
+    /// memory-bank, padim, patch-lof, patch-mahalanobis; without a map: lof, knn, mahalanobis, svm,
+    /// kernel-density, isolation-forest, elliptic-envelope
+    #[arg(long, default_value = "auto", value_name = "NAME")]
+    pub(crate) method: Choose,
     /// The network: resnet18, resnet50, wide_resnet50_2, vit_base_16, vit_base_32
     #[arg(long, default_value = "resnet18", value_name = "NAME")]
     pub(crate) backbone: Architecture,
@@ -45,7 +47,7 @@ pub(crate) struct FitArgs {
     /// The part of good images that may be rejected
     #[arg(long, default_value_t = 0.01, value_name = "RATE")]
     pub(crate) false_reject_rate: f64,
-    /// Shorter side of the network's input in pixels; the whole image is resized to it [default: 320]
+    /// Shorter side of the network's input in pixels; the whole image is resized to it [default: 384]
     #[arg(long, value_name = "PIXELS")]
     pub(crate) size: Option<u32>,
     /// Memory that the fit may use, such as 4G or 800M [default: 1500M]
@@ -69,7 +71,9 @@ impl FitArgs {
     /// The arguments as meant.
     pub(crate) fn config(&self) -> FitConfig {
         let mut config = FitConfig::new();
-        config.method = self.method;
+        if let Choose::One(method) = self.method {
+            config.method = method;
+        }
         config.architecture = self.backbone;
         config.initialization = self.initialization;
         config.layers = self.layers.clone();
@@ -102,9 +106,21 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
     note(format!("{}: {} good images", samples.name, samples.train.len()));
     let inspector = with_threads(args.threads, || {
         let progress = Progress::new();
-        let inspector = Inspector::fit(&samples, &config, &|event| progress.on_event(event));
+        let on_event = |event: &FitEvent<'_>| progress.on_event(event);
+        let config = match args.method {
+            Choose::Auto => {
+                let choice = Inspector::choose(&samples, &config, &on_event)?;
+                on_event(&FitEvent::Note(&choice.in_words()));
+                choice.config
+            }
+            Choose::One(_) => config,
+        };
+        let inspector = Inspector::fit(&samples, &config, &on_event)?;
         progress.finish();
-        inspector
+        if let Some(text) = tested(&inspector, &samples)? {
+            note(text);
+        }
+        Ok::<_, anyhow::Error>(inspector)
     })?;
     let size = inspector.save_sized(&args.output, args.embed_weights)?;
     print(inspector.in_words())?;
@@ -121,6 +137,48 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
         start.elapsed().as_secs_f64()
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A method, or the choice of one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Choose {
+    Auto,
+    One(Method),
+}
+
+impl std::str::FromStr for Choose {
+    type Err = blemish::Error;
+    fn from_str(name: &str) -> Result<Choose, blemish::Error> {
+        if name == "auto" {
+            return Ok(Choose::Auto);
+        }
+        name.parse().map(Choose::One)
+    }
+}
+
+/// How well the test images are told apart, if there are good and defective ones.
+fn tested(inspector: &Inspector, samples: &Samples) -> Result<Option<String>> {
+    let labels: Vec<bool> = samples.test.iter().map(|file| file.is_defective()).collect();
+    if !labels.contains(&true) || !labels.contains(&false) {
+        return Ok(None);
+    }
+    let files: Vec<PathBuf> = samples.test.iter().map(|file| file.path.clone()).collect();
+    let mut scores = vec![];
+    let (mut rejected, mut missed) = (0, 0);
+    inspector.score_files(&files, false, &mut |i, found| -> Result<()> {
+        let found = found?;
+        scores.push(found.score);
+        rejected += usize::from(found.is_defective && !labels[i]);
+        missed += usize::from(!found.is_defective && labels[i]);
+        Ok(())
+    })?;
+    let defective = labels.iter().filter(|l| **l).count();
+    Ok(Some(format!(
+        "test images: image AUROC {:.4}; at the threshold {rejected} of {} good ones are rejected and {missed} of \
+         {defective} defective ones missed",
+        auroc(&scores, &labels)?,
+        labels.len() - defective,
+    )))
 }
 
 /// How often a plain line is written to a log.

@@ -2,8 +2,10 @@
 //! codes (0 done, 1 failed, 2 wrong usage, 75 stopped by a signal).
 
 mod args;
+mod check;
 mod cluster;
 mod commands;
+mod eval;
 mod fit;
 mod gc;
 mod output;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use blemish::Error;
+use blemish::images::{MapScale, load_rgb, overlay, write_map};
 use blemish::inspector::{Inspection, Inspector, with_threads};
 use clap::{Args, ValueEnum};
 
@@ -23,6 +24,12 @@ pub(crate) struct ScoreArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = ScoreFormat::Table)]
     pub(crate) format: ScoreFormat,
+    /// Folder for maps of where each image is odd, one a picture: 16-bit PNG, on one scale for all
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) maps: Option<PathBuf>,
+    /// Write maps as colours over the image, what is above the threshold outlined
+    #[arg(long, requires = "maps")]
+    pub(crate) overlay: bool,
     /// Folder with weights files, for models without their own [default: that of `blemish weights`]
     #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
@@ -46,20 +53,43 @@ pub(crate) enum ScoreFormat {
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
     // Names first: they are the likelier mistake, and seen in a moment.
-    let files = Inspector::image_files(&args.images)?;
-    with_threads(args.threads, || score(args, &files))
+    let mut files = vec![];
+    let mut names = MapNames::default();
+    for path in &args.images {
+        let found = Inspector::image_files(std::slice::from_ref(path))?;
+        found.iter().for_each(|file| names.add(path, file));
+        files.extend(found);
+    }
+    with_threads(args.threads, || score(args, &files, &names.names))
 }
 
-fn score(args: &ScoreArgs, files: &[PathBuf]) -> Result<ExitCode> {
+fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<ExitCode> {
     let weights = args.weights.clone().or_else(own_weights);
     let mut inspector = Inspector::load(&args.model, weights.as_deref())?;
     if let Some(rate) = args.false_reject_rate {
         inspector.set_false_reject_rate(rate)?;
     }
+    if args.maps.is_some() && !inspector.settings().method.has_map() {
+        anyhow::bail!(
+            "{} has no maps: {} looks at whole images; fit with memory-bank, padim, patch-lof or patch-mahalanobis",
+            args.model.display(),
+            inspector.settings().method
+        );
+    }
     let mut out = Rows::new(args.format, files);
     out.begin()?;
     let mut counts = Counts::default();
-    inspector.score_files(files, false, &mut |i, found| {
+    let threshold = inspector.calibration().threshold();
+    inspector.score_files(files, args.maps.is_some(), &mut |i, found| -> Result<()> {
+        if let (Some(folder), Ok(inspection)) = (&args.maps, &found) {
+            write_maps(
+                &files[i],
+                &folder.join(&map_names[i]),
+                inspection,
+                threshold,
+                args.overlay,
+            )?;
+        }
         counts.add(&found);
         out.row(&files[i], &found)
     })?;
@@ -85,6 +115,67 @@ fn score(args: &ScoreArgs, files: &[PathBuf]) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Where each image's map goes: below the folder of maps as the image lies below the folder that was given.
+#[derive(Default)]
+struct MapNames {
+    names: Vec<PathBuf>,
+    taken: std::collections::BTreeSet<PathBuf>,
+}
+
+impl MapNames {
+    fn add(&mut self, given: &Path, file: &Path) {
+        let relative = file
+            .strip_prefix(given)
+            .ok()
+            .filter(|r| !r.as_os_str().is_empty());
+        let relative = relative
+            .or_else(|| file.file_name().map(Path::new))
+            .unwrap_or(file);
+        let stem = relative
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut name = relative.with_file_name(format!("{stem}.png"));
+        let mut n = 1;
+        // a.png and a.jpg, or files of one name from several folders.
+        while !self.taken.insert(name.clone()) {
+            n += 1;
+            name = relative.with_file_name(format!("{stem}-{n}.png"));
+        }
+        self.names.push(name);
+    }
+}
+
+fn write_maps(
+    image: &Path,
+    path: &Path,
+    inspection: &Inspection,
+    threshold: f64,
+    overlaid: bool,
+) -> Result<()> {
+    let Some(map) = &inspection.map else { return Ok(()) };
+    // One scale for all images, so that they can be compared: the threshold lies in the middle.
+    let scale = if threshold > 0.0 {
+        MapScale {
+            low: 0.0,
+            high: 2.0 * threshold as f32,
+        }
+    } else {
+        MapScale::of(map.view())
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    if overlaid {
+        let picture = overlay(&load_rgb(image)?, map.view(), scale, Some(threshold as f32))?;
+        picture.save(path).with_context(|| path.display().to_string())?;
+    } else {
+        write_map(path, map.view(), scale)?;
+    }
+    Ok(())
 }
 
 #[derive(Default)]

@@ -31,6 +31,17 @@ impl Chunk<'_> {
         self.layers.first().map_or(0, ArrayView2::nrows)
     }
 
+    /// A chunk of one image.
+    pub(crate) fn one(&self, i: usize) -> Chunk<'_> {
+        Chunk {
+            layers: self
+                .layers
+                .iter()
+                .map(|l| l.slice(ndarray::s![i..=i, ..]))
+                .collect(),
+        }
+    }
+
     /// The layers' features of one image.
     pub(crate) fn image(&self, i: usize) -> Vec<ArrayView1<'_, f32>> {
         self.layers.iter().map(|layer| layer.row(i)).collect()
@@ -90,7 +101,9 @@ impl Extractor {
 
 /// Training images, whose features are visited several times and kept where there is room.
 pub(crate) struct Source<'a> {
-    pub(crate) extractor: &'a Extractor,
+    extractor: Option<&'a Extractor>,
+    pub(crate) embedding: Embedding,
+    images: usize,
     files: Vec<PathBuf>,
     /// Features of all images, once they were all computed.
     kept: Option<Vec<Array2<f32>>>,
@@ -100,15 +113,29 @@ pub(crate) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(crate) fn new(extractor: &'a Extractor, files: Vec<PathBuf>, keep: bool) -> Source<'a> {
         Source {
-            extractor,
+            extractor: Some(extractor),
+            embedding: extractor.embedding.clone(),
+            images: files.len(),
             files,
             kept: None,
             keep,
         }
     }
 
+    /// Images whose features there are already: one matrix a layer of the embedding.
+    pub(crate) fn of_features(embedding: Embedding, features: Vec<Array2<f32>>) -> Source<'static> {
+        Source {
+            extractor: None,
+            embedding,
+            images: features.first().map_or(0, Array2::nrows),
+            files: vec![],
+            kept: Some(features),
+            keep: true,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.files.len()
+        self.images
     }
 
     /// Shows `take` the features of all images, some at a time, in order, with the number of the first.
@@ -117,7 +144,7 @@ impl<'a> Source<'a> {
         advance: &dyn Fn(usize),
         take: &mut dyn FnMut(usize, &Chunk<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let n = self.files.len();
+        let n = self.images;
         if let Some(kept) = &self.kept {
             for first in (0..n).step_by(CHUNK) {
                 let end = (first + CHUNK).min(n);
@@ -130,15 +157,18 @@ impl<'a> Source<'a> {
             }
             return Ok(());
         }
+        let Some(extractor) = self.extractor else {
+            return Ok(());
+        };
         let mut kept: Vec<Array2<f32>> = vec![];
         let mut features = vec![];
         for first in (0..n).step_by(CHUNK) {
             let files = &self.files[first..(first + CHUNK).min(n)];
             let load = |i: usize| Ok(load_rgb(&files[i])?);
-            let (batch, sizes) = self.extractor.tensors(files.len(), &load);
+            let (batch, sizes) = extractor.tensors(files.len(), &load);
             // Learning needs every image: the first that fails is the error.
             sizes.into_iter().collect::<Result<Vec<_>, _>>()?;
-            self.extractor.network.forward_into(batch.view(), &mut features)?;
+            extractor.network.forward_into(batch.view(), &mut features)?;
             if self.keep {
                 if kept.is_empty() {
                     kept = features.iter().map(|f| Array2::zeros((n, f.ncols()))).collect();

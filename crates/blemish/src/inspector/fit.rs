@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use blemish_backbones::{Network, Weights};
-use blemish_detectors::{DetectorKind, FitOptions, Model};
+use blemish_detectors::{DetectorKind, FitOptions};
 use blemish_images::{RgbImage, WholeImage, load_rgb};
 use ndarray::Array2;
 use rand::{SeedableRng, seq::index};
@@ -66,6 +66,26 @@ impl Inspector {
         let calibration = Calibration::new(scores, config.false_reject_rate)?;
         finish(samples, settings, weights, extractor, detector, calibration)
     }
+}
+
+/// The score of each training image by what is learned from the others, in order; nothing is kept.
+pub(crate) fn left_out_scores(
+    samples: &Samples,
+    config: &FitConfig,
+    advance: &dyn Fn(usize, usize),
+) -> Result<Vec<f64>, Error> {
+    let plan = FitPlan::new(samples, config)?;
+    let weights = config.load_weights(&plan.layers)?;
+    let network = Network::new(config.architecture, &weights, &plan.layers)?;
+    let extractor = Extractor::new(network, plan.prepare)?;
+    let files = samples.train.iter().map(|file| file.path.clone()).collect();
+    let mut source = Source::new(&extractor, files, plan.keeps_features);
+    let on_event = |event: &FitEvent<'_>| {
+        if let FitEvent::Progress { done, total, .. } = event {
+            advance(*done, *total);
+        }
+    };
+    Ok(learn(&mut source, &plan, config, &on_event)?.1)
 }
 
 fn finish(
@@ -131,14 +151,42 @@ pub(crate) fn learn(
     config: &FitConfig,
     on_event: OnFitEvent<'_>,
 ) -> Result<(Detector, Vec<f64>), Error> {
+    let detector = learn_detector(source, plan, config, on_event)?;
+    let n = source.len();
+    let step = "threshold";
+    let advance = |done: usize| {
+        on_event(&FitEvent::Progress { step, done, total: n });
+    };
+    let scores = match (&detector, config.method) {
+        (Detector::Image(model), Method::Image(kind)) => {
+            // The local outlier factor leaves a row out of its own neighbours alone, not out of its neighbours'.
+            if model.leaves_one_out() && kind != DetectorKind::LocalOutlierFactor {
+                model.train_scores().to_vec()
+            } else {
+                image_scores(source, kind, config.seed, &advance)?
+            }
+        }
+        (_, Method::Patches(kind)) => patch_scores(source, plan, kind, config.seed, &advance)?,
+        _ => left_out(source, &detector, &advance)?,
+    };
+    Ok((detector, scores))
+}
+
+/// What the method learns from all images.
+pub(crate) fn learn_detector(
+    source: &mut Source<'_>,
+    plan: &FitPlan,
+    config: &FitConfig,
+    on_event: OnFitEvent<'_>,
+) -> Result<Detector, Error> {
     let n = source.len();
     let progress = |step: &'static str, total: usize| {
         move |done: usize| on_event(&FitEvent::Progress { step, done, total })
     };
-    let embedding = source.extractor.embedding.clone();
+    let features = progress("features", n);
     match config.method {
         Method::MemoryBank => {
-            let (rows, images) = candidates(source, plan.candidates, config.seed, &progress("features", n))?;
+            let (rows, images) = candidates(source, plan.candidates, config.seed, &features)?;
             let step = progress("choosing patches", plan.rows);
             let mut chosen = k_centre(rows.view(), plan.rows, config.seed, &step);
             // By image, as the candidates are.
@@ -149,107 +197,105 @@ pub(crate) fn learn(
                     "all good images have the same patches: at least two different ones are needed".into(),
                 ));
             }
-            let bank = MemoryBank::new(select(&rows, &chosen), images);
-            drop(rows);
-            let detector = Detector::Bank(bank);
-            let scores = left_out(source, &detector, &progress("threshold", n))?;
-            Ok((detector, scores))
+            Ok(Detector::Bank(MemoryBank::new(select(&rows, &chosen), images)))
         }
         Method::Padim => {
+            let embedding = source.embedding.clone();
             let mut sums = Sums::new(embedding.patches(), embedding.columns, config.seed);
-            source.visit(&progress("features", n), &mut |_, chunk| {
+            source.visit(&features, &mut |_, chunk| {
                 sums.add(&patches(&embedding, chunk));
                 Ok(())
             })?;
-            let detector = Detector::Gaussian(sums.finish());
-            let scores = left_out(source, &detector, &progress("threshold", n))?;
-            Ok((detector, scores))
+            Ok(Detector::Gaussian(sums.finish()))
         }
         Method::Patches(kind) => {
-            let (rows, images) = candidates(source, plan.candidates, config.seed, &progress("features", n))?;
-            let options = FitOptions {
-                seed: config.seed,
-                contamination: None,
-            };
-            let spec = Method::spec(kind);
-            let folds = FOLDS.min(n);
-            let mut models = vec![];
-            for fold in 0..folds {
-                progress("fitting", folds + 1)(fold);
-                let others: Vec<usize> = (0..rows.nrows())
-                    .filter(|i| images[*i] as usize % folds != fold)
-                    .collect();
-                models.push(spec.fit(select(&rows, &others).view(), &options)?);
-            }
-            let model = spec.fit(rows.view(), &options)?;
-            progress("fitting", folds + 1)(folds + 1);
-            let models: Vec<Detector> = models.into_iter().map(|m| Detector::Patches(m.into())).collect();
-            let mut scores = Vec::with_capacity(n);
-            source.visit(&progress("threshold", n), &mut |first, chunk| {
-                for i in 0..chunk.len() {
-                    let one = super::features::Chunk {
-                        layers: chunk
-                            .layers
-                            .iter()
-                            .map(|l| l.slice(ndarray::s![i..=i, ..]))
-                            .collect(),
-                    };
-                    let scored = models[(first + i) % folds].score(&embedding, &one)?;
-                    scores.extend(scored.iter().map(|s| s.score));
-                }
-                Ok(())
-            })?;
-            Ok((Detector::Patches(model.into()), scores))
+            let (rows, _) = candidates(source, plan.candidates, config.seed, &features)?;
+            let model = Method::spec(kind).fit(rows.view(), &options(config.seed))?;
+            Ok(Detector::Patches(model.into()))
         }
         Method::Image(kind) => {
-            let mut rows = Array2::zeros((n, embedding.whole_len(CELLS)));
-            source.visit(&progress("features", n), &mut |first, chunk| {
-                for i in 0..chunk.len() {
-                    let row = embedding.whole(&chunk.image(i), CELLS);
-                    rows.row_mut(first + i)
-                        .iter_mut()
-                        .zip(row)
-                        .for_each(|(to, v)| *to = v);
-                }
-                Ok(())
-            })?;
-            let (model, scores) = image_model(&rows, kind, config.seed, &progress("fitting", FOLDS + 1))?;
-            Ok((Detector::Image(model.into()), scores))
+            let rows = whole_images(source, &features)?;
+            let model = Method::spec(kind).fit(rows.view(), &options(config.seed))?;
+            Ok(Detector::Image(model.into()))
         }
     }
 }
 
-/// A detector of whole images, and the images' scores by detectors of the others.
-fn image_model(
-    rows: &Array2<f32>,
+fn options(seed: u64) -> FitOptions {
+    FitOptions {
+        seed,
+        contamination: None,
+    }
+}
+
+/// A row for each image.
+fn whole_images(source: &mut Source<'_>, advance: &dyn Fn(usize)) -> Result<Array2<f32>, Error> {
+    let embedding = source.embedding.clone();
+    let mut rows = Array2::zeros((source.len(), embedding.whole_len(CELLS)));
+    source.visit(advance, &mut |first, chunk| {
+        for i in 0..chunk.len() {
+            let row = embedding.whole(&chunk.image(i), CELLS);
+            rows.row_mut(first + i)
+                .iter_mut()
+                .zip(row)
+                .for_each(|(to, v)| *to = v);
+        }
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Scores of all images by detectors of whole images that were fitted to the images of other folds.
+fn image_scores(
+    source: &mut Source<'_>,
     kind: DetectorKind,
     seed: u64,
     advance: &dyn Fn(usize),
-) -> Result<(Model, Vec<f64>), Error> {
-    let options = FitOptions {
-        seed,
-        contamination: None,
-    };
-    let spec = Method::spec(kind);
-    let model = spec.fit(rows.view(), &options)?;
-    // The local outlier factor leaves a row out of its own neighbours alone, not out of its neighbours'.
-    if model.leaves_one_out() && kind != DetectorKind::LocalOutlierFactor {
-        let scores = model.train_scores().to_vec();
-        return Ok((model, scores));
-    }
+) -> Result<Vec<f64>, Error> {
+    let rows = whole_images(source, &|_| {})?;
     let n = rows.nrows();
     let folds = FOLDS.min(n);
     let mut scores = vec![0.0; n];
     for fold in 0..folds {
-        advance(fold);
         let (own, others): (Vec<usize>, Vec<usize>) = (0..n).partition(|i| i % folds == fold);
-        let part = spec.fit(select(rows, &others).view(), &options)?;
-        for (i, score) in own.iter().zip(part.score(select(rows, &own).view())?) {
+        let model = Method::spec(kind).fit(select(&rows, &others).view(), &options(seed))?;
+        for (i, score) in own.iter().zip(model.score(select(&rows, &own).view())?) {
             scores[*i] = score;
         }
+        advance((fold + 1) * n / folds);
     }
-    advance(folds + 1);
-    Ok((model, scores))
+    Ok(scores)
+}
+
+/// Scores of all images by detectors of patches that were fitted to patches of the images of other folds.
+fn patch_scores(
+    source: &mut Source<'_>,
+    plan: &FitPlan,
+    kind: DetectorKind,
+    seed: u64,
+    advance: &dyn Fn(usize),
+) -> Result<Vec<f64>, Error> {
+    let n = source.len();
+    let (rows, images) = candidates(source, plan.candidates, seed, &|_| {})?;
+    let folds = FOLDS.min(n);
+    let mut models = vec![];
+    for fold in 0..folds {
+        let others: Vec<usize> = (0..rows.nrows())
+            .filter(|i| images[*i] as usize % folds != fold)
+            .collect();
+        let model = Method::spec(kind).fit(select(&rows, &others).view(), &options(seed))?;
+        models.push(Detector::Patches(model.into()));
+    }
+    let embedding = source.embedding.clone();
+    let mut scores = Vec::with_capacity(n);
+    source.visit(advance, &mut |first, chunk| {
+        for i in 0..chunk.len() {
+            let scored = models[(first + i) % folds].score(&embedding, &chunk.one(i))?;
+            scores.extend(scored.iter().map(|s| s.score));
+        }
+        Ok(())
+    })?;
+    Ok(scores)
 }
 
 /// The scores of all images, each by what was learned from the others.
@@ -259,7 +305,7 @@ fn left_out(
     advance: &dyn Fn(usize),
 ) -> Result<Vec<f64>, Error> {
     let mut scores = Vec::with_capacity(source.len());
-    let embedding = source.extractor.embedding.clone();
+    let embedding = source.embedding.clone();
     source.visit(advance, &mut |first, chunk| {
         let scored = detector
             .score_left_out(&embedding, chunk, first)?
@@ -278,7 +324,7 @@ fn candidates(
     advance: &dyn Fn(usize),
 ) -> Result<(Array2<f32>, Vec<u32>), Error> {
     let n = source.len();
-    let embedding = source.extractor.embedding.clone();
+    let embedding = source.embedding.clone();
     let all = embedding.patches();
     let count = count.min(n * all);
     // Where a share would be a fraction, some images have one more.

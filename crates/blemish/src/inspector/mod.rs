@@ -27,6 +27,7 @@
 //! is in, or on whether the model was just fitted or read from a file. Between processors with other vector instructions
 //! the last bits differ.
 
+mod auto;
 mod bank;
 mod calibrate;
 mod coreset;
@@ -43,8 +44,10 @@ mod method;
 mod model;
 mod plan;
 
+pub use auto::{Choice, Trial};
 pub use calibrate::Calibration;
 pub use error::{MemoryShortage, ModelFileError};
+pub(crate) use fit::left_out_scores;
 pub use fit::{FitEvent, OnFitEvent};
 pub use input::Samples;
 pub use method::Method;

@@ -16,7 +16,7 @@ use super::{coreset, error::MemoryShortage};
 use crate::Error;
 
 /// The shorter side of the network's input, in pixels.
-const SIZE: u32 = 320;
+const SIZE: u32 = 384;
 /// The longest side that networks take.
 const LONGEST: u32 = 2048;
 /// The longer side is a multiple of this.
@@ -45,7 +45,7 @@ pub struct FitConfig {
     pub layers: Option<Vec<String>>,
     /// Folder with weights files.
     pub weights: Option<PathBuf>,
-    /// Shorter side of the network's input in pixels, 32 to 2048; `None` takes 320, and 224 for a transformer.
+    /// Shorter side of the network's input in pixels, 32 to 2048; `None` takes 384, and 224 for a transformer.
     pub size: Option<u32>,
     /// The part of good images that may be rejected.
     pub false_reject_rate: f64,
@@ -409,11 +409,11 @@ mod tests {
     fn the_input_keeps_the_aspect_ratio() {
         let mut config = FitConfig::new();
         let size = |config: &FitConfig, w, h| input_size(config, w, h).unwrap();
-        assert_eq!(size(&config, 900, 900), (320, 320));
-        assert_eq!(size(&config, 1600, 400), (1280, 320));
-        assert_eq!(size(&config, 400, 1600), (320, 1280));
-        assert_eq!(size(&config, 10_000, 100), (2048, 320));
-        assert_eq!(size(&config, 901, 900), (320, 320));
+        assert_eq!(size(&config, 900, 900), (384, 384));
+        assert_eq!(size(&config, 1600, 400), (1536, 384));
+        assert_eq!(size(&config, 400, 1600), (384, 1536));
+        assert_eq!(size(&config, 10_000, 100), (2048, 384));
+        assert_eq!(size(&config, 901, 900), (384, 384));
         config.size = Some(100);
         assert_eq!(size(&config, 5, 5), (100, 100));
         config.size = Some(31);

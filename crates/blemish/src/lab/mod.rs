@@ -35,6 +35,7 @@ mod work;
 pub use backbone::{Backbone, OnnxBackbone};
 pub use compare::{Comparison, GroupDifference, Published, RowDifference, compare, read_published};
 pub use config::{Augmentation, GridConfig, NetworkConfig};
+pub(crate) use export::new_file;
 pub use export::{ExportFormat, export, write_rows};
 pub use folder::RunFolder;
 pub use kept::{Keep, Removed, collect_garbage};

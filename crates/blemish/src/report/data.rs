@@ -134,7 +134,10 @@ impl RunData {
             .into_iter()
             .enumerate()
             .map(|(number, e)| {
-                let object = objects.iter().position(|o| *o == e.row.object).unwrap_or_default();
+                let object = objects
+                    .iter()
+                    .position(|o| *o == e.row.object)
+                    .unwrap_or_default();
                 let recipe = recipes.get(&Setting::of(&e.row)).copied().unwrap_or_default();
                 aurocs[recipe][object] = e.row.auroc;
                 index[recipe][object] = Some(number);
@@ -216,7 +219,8 @@ impl RunData {
                 continue;
             };
             for object in 0..self.objects.len() {
-                if let (Some(a), Some(b)) = (self.experiment(other, object), self.experiment(recipe, object)) {
+                if let (Some(a), Some(b)) = (self.experiment(other, object), self.experiment(recipe, object))
+                {
                     pairs.push((a, b));
                 }
             }

@@ -36,5 +36,8 @@ pub fn interval_text(interval: Option<Interval>) -> String {
 /// An interval of differences in words.
 pub fn signed_interval_text(interval: Option<Interval>) -> String {
     use super::table::signed;
-    interval.map_or_else(|| "–".into(), |i| format!("{} to {}", signed(i.low), signed(i.high)))
+    interval.map_or_else(
+        || "–".into(),
+        |i| format!("{} to {}", signed(i.low), signed(i.high)),
+    )
 }

@@ -227,17 +227,29 @@ mod tests {
     #[test]
     fn numbers_are_exported_in_full_and_shown_short() {
         let mut table = Table::new("t", "A | title", &["object", "#AUROC"]);
-        table.rows.push(vec![Cell::text("a,\"b\""), Cell::auroc(Some(0.123_456))]);
+        table
+            .rows
+            .push(vec![Cell::text("a,\"b\""), Cell::auroc(Some(0.123_456))]);
         table.rows.push(vec![Cell::text("c|d"), Cell::auroc(None)]);
         assert_eq!(table.csv(), "object,AUROC\n\"a,\"\"b\"\"\",0.123456\nc|d,\n");
-        assert!(table.markdown().ends_with("| object | AUROC |\n| --- | --: |\n| a,\"b\" | 0.123 |\n| c\\|d | – |\n"));
+        assert!(
+            table
+                .markdown()
+                .ends_with("| object | AUROC |\n| --- | --: |\n| a,\"b\" | 0.123 |\n| c\\|d | – |\n")
+        );
     }
 
     #[test]
     fn numbers_in_words() {
-        assert_eq!((signed(-0.0004), signed(-0.25), signed(0.1)), ("0.000".into(), "−0.250".into(), "+0.100".into()));
+        assert_eq!(
+            (signed(-0.0004), signed(-0.25), signed(0.1)),
+            ("0.000".into(), "−0.250".into(), "+0.100".into())
+        );
         assert_eq!(thousands(59072), "59\u{202f}072");
         assert_eq!(thousands(100), "100");
-        assert_eq!((seconds(0.00042), seconds(1.5), seconds(86400.0)), ("420 µs".into(), "1.50 s".into(), "24.0 h".into()));
+        assert_eq!(
+            (seconds(0.00042), seconds(1.5), seconds(86400.0)),
+            ("420 µs".into(), "1.50 s".into(), "24.0 h".into())
+        );
     }
 }

@@ -7,8 +7,10 @@
     reason = "tests"
 )]
 
+mod check;
 mod common;
 mod determinism;
+mod eval;
 mod hostile;
 mod kill;
 mod onnx;
