@@ -181,6 +181,24 @@ fn merging_in_parts_and_exit_codes() {
     bench.fails(2, &["run", "run", "--shard", "0/3", "--task", "1"]);
     bench.fails(1, &["missing", "nowhere"]);
 
+    // A file that cannot be reached may be there another time: nothing is published.
+    #[cfg(unix)]
+    {
+        let image = bench.path("data/carpet/train/good/001.png");
+        let aside = bench.path("aside.png");
+        std::fs::rename(&image, &aside).unwrap();
+        std::os::unix::fs::symlink(bench.path("not/mounted.png"), &image).unwrap();
+        let carpet = "3";
+        let text = bench.fails(75, &["run", "run", "--task", carpet]);
+        assert!(
+            text.contains("worth another try") && text.contains("001.png"),
+            "{text}"
+        );
+        assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0-1,3,6-8\n");
+        std::fs::remove_file(&image).unwrap();
+        std::fs::rename(&aside, &image).unwrap();
+    }
+
     // An image that is no image fails its object for good, as it does on one machine.
     let image = bench.path("data/cable/train/good/001.png");
     let bytes = std::fs::read(&image).unwrap();
