@@ -123,7 +123,7 @@ impl Calibration {
         let percent = |rate: f64| percent(100.0 * rate);
         let mut text = format!(
             "threshold {:.4}: a new good image scores above it with a probability of at most {} \
-             (from {n} good images, each scored without itself); the rate in the long run lies between {} and {} \
+             (from {n} good images, each scored by what others teach); the rate in the long run lies between {} and {} \
              with 95 % confidence",
             self.threshold(),
             percent(self.guaranteed_rate()),
@@ -194,8 +194,8 @@ mod tests {
         assert!(bottle.guaranteed_rate() <= 0.01);
         // Beta(2, 208), by scipy.stats.beta.ppf([0.025, 0.975], 2, 208).
         let (low, high) = bottle.interval();
-        assert!((low - 0.001_157_8).abs() < 1e-6, "{low}");
-        assert!((high - 0.026_294_4).abs() < 1e-6, "{high}");
+        assert!((low - 0.001_161_0).abs() < 1e-6, "{low}");
+        assert!((high - 0.026_368_8).abs() < 1e-6, "{high}");
         assert_eq!(bottle.needed_images(), None);
         assert_eq!(calibration(99, 0.01).threshold(), 99.0);
         assert_eq!(calibration(99, 0.01).needed_images(), None);

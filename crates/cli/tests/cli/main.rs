@@ -10,6 +10,7 @@
 mod common;
 mod determinism;
 mod hostile;
+mod inspect;
 mod onnx;
 mod plan;
 mod real;
