@@ -63,15 +63,6 @@ impl Splits {
     }
 
     fn rate(&self) -> f64 {
-        #[allow(clippy::print_stderr, reason = "debug")]
-        {
-            eprintln!(
-                "RATE {} within {} of {}",
-                self.rejected as f64 / self.seen as f64,
-                self.within,
-                self.all
-            );
-        }
         self.rejected as f64 / self.seen as f64
     }
 }
