@@ -41,10 +41,24 @@ pub enum Error {
         /// The folder that was given.
         folder: PathBuf,
     },
+    /// Published results are not those of this plan.
+    #[error(
+        "{} holds results of another plan ({found}; this one is {expected}): put back the plan that they were computed \
+         for, or move them away",
+        path.display()
+    )]
+    OtherPlan {
+        /// The file.
+        path: PathBuf,
+        /// Hash of its plan.
+        found: String,
+        /// Hash of this plan.
+        expected: String,
+    },
     /// The run folder holds a run of another configuration.
     #[error(
         "{} holds a run of another configuration ({differences}): \
-         repeat the settings it was made with, or give another --out folder",
+         repeat the settings it was made with, or give another --out folder; --extend adds to it",
         folder.display()
     )]
     OtherConfiguration {
@@ -214,15 +228,33 @@ impl Error {
         Error::Panic(text.unwrap_or_else(|| "a panic without a message".into()))
     }
 
+    /// Whether the same may succeed at another time or on another machine: files and disks, not what they hold.
+    pub fn is_transient(&self) -> bool {
+        use blemish_backbones::BackbonesError;
+        use blemish_images::ImagesError;
+        let passing = |e: &std::io::Error| e.kind() != std::io::ErrorKind::PermissionDenied;
+        match self {
+            Error::Images(ImagesError::Io { source, .. }) => passing(source),
+            // Such as a file system that is not mounted there.
+            Error::Images(ImagesError::NoSuchFolder { .. }) => true,
+            Error::Backbones(BackbonesError::Read { source, .. } | BackbonesError::Write { source, .. })
+            | Error::Io { source, .. } => passing(source),
+            Error::DiskFull { .. } | Error::Store { .. } | Error::Busy { .. } => true,
+            _ => false,
+        }
+    }
+
     /// A short stable name of the kind, for the column `error_kind` of a failed experiment.
     pub fn kind(&self) -> &'static str {
         match self {
+            Error::Images(_) | Error::Backbones(_) if self.is_transient() => "io",
             Error::Images(_) => "images",
             Error::Backbones(_) => "backbones",
             Error::Detectors(_) => "detectors",
             Error::Panic(_) => "panic",
             Error::DiskFull { .. } => "disk_full",
             Error::Config(_) | Error::MissingWeights { .. } | Error::OtherConfiguration { .. } => "config",
+            Error::OtherPlan { .. } => "run",
             Error::Busy { .. } | Error::NoRun { .. } | Error::NoPlan { .. } | Error::NotARun { .. } => "run",
             Error::Changed { .. } => "changed",
             Error::Store { .. } | Error::StoreVersion { .. } => "store",
@@ -231,4 +263,9 @@ impl Error {
             Error::Memory(_) => "memory",
         }
     }
+}
+
+/// Whether a failure with this [`Error::kind`] may not happen again at another time or on another machine.
+pub(crate) fn is_transient_kind(kind: &str) -> bool {
+    matches!(kind, "io" | "disk_full" | "store")
 }

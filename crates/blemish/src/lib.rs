@@ -25,7 +25,10 @@ pub use blemish_images as images;
 
 pub use error::{Error, MissingWeights};
 
+pub mod check;
 mod error;
+pub mod eval;
 pub mod inspector;
 pub mod lab;
+pub mod report;
 pub mod weights;

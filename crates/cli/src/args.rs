@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use blemish::lab::ExportFormat;
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster::{MissingArgs, RunCommandArgs};
+use crate::gc::GcArgs;
 use crate::plan::PlanArgs;
+use crate::run_args::RunArgs;
 use crate::selection::SelectionArgs;
+use crate::status::StatusArgs;
+use crate::submit::SubmitCommand;
 use crate::weights::WeightsArgs;
 
 /// Finds defects in images from good images only.
@@ -16,7 +21,7 @@ use crate::weights::WeightsArgs;
     version,
     max_term_width = 100,
     after_help = "Start here:\n  blemish demo\n  blemish grid mvtec_ad --out run --initializations random\n\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage."
+                  Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (the same command goes on)."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -25,6 +30,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Check images before anything is learned from them: what is unreadable, twice there, out of place
+    #[command(
+        after_help = "Exit codes: 0 nothing or warnings only, 1 errors, 2 wrong usage.\n\n\
+            Examples:\n  blemish check mvtec_ad/bottle\n  blemish check good_parts --quick --format json"
+    )]
+    Check(crate::check::CheckArgs),
     /// Learn from good images: one model file that finds defects
     #[command(
         after_help = "GOOD is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
@@ -37,6 +48,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  blemish score part.blemish new/*.png\n  \
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
+    /// Evaluate a model file on labelled images: metrics of images and pixels with intervals, worst images
+    #[command(after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle\n  \
+                            blemish eval part.blemish parts.csv --format json")]
+    Eval(crate::eval::EvalArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]
     Demo(DemoArgs),
@@ -64,6 +79,40 @@ pub(crate) enum Command {
             blemish plan --print-config > grid.toml\n  blemish plan mvtec_ad --out run --config grid.toml"
     )]
     Plan(Box<PlanArgs>),
+    /// Show how far a run is, while it goes on or afterwards; nothing is written
+    #[command(after_help = "Examples:\n  blemish status run\n  blemish status run --format json")]
+    Status(StatusArgs),
+    /// Remove what a run does not need: leftovers of killed processes, superfluous inner products
+    #[command(after_help = "Examples:\n  blemish gc run\n  blemish gc run --products")]
+    Gc(GcArgs),
+    /// Run a plan that was frozen, or some of its tasks as one of many processes
+    #[command(
+        after_help = "RUN is made by `blemish plan`. Without --task and --shard all of it runs here, and RUN/store.sqlite has the\n\
+            results, as with `blemish grid`. With either any number of processes, here or on other machines, share\n\
+            RUN: each skips what has results, and publishes those of a feature set in RUN/parts as soon as they are\n\
+            complete. `blemish missing RUN` tells what is left, `blemish merge RUN` puts all into the store.\n\n\
+            Exit codes with --task or --shard: 0 done, 75 worth another try (stopped, or files could not be read or\n\
+            written), 65 another try will not help (failed experiments, another plan), 2 wrong usage.\n\n\
+            Examples:\n  blemish run run --shard 0/4\n  blemish run run --task $SLURM_ARRAY_TASK_ID"
+    )]
+    Run(Box<RunCommandArgs>),
+    /// List the tasks of a plan that lack results of `blemish run --task` or `--shard`
+    #[command(after_help = "Example:\n  sbatch --array=$(blemish missing run --format ranges) job.sh")]
+    Missing(MissingArgs),
+    /// Put the results of `blemish run --task` and `--shard` into the store of the run
+    #[command(
+        after_help = "It may be repeated, and done before all results are there: what is in the store stays.\n\n\
+            Exit codes: 0 all results are there, 75 some are missing, 65 some experiments failed or differ from\n\
+            results that were there first.\n\n\
+            Example:\n  blemish merge run"
+    )]
+    Merge {
+        /// Run folder
+        run: PathBuf,
+    },
+    /// Run a plan on a cluster
+    #[command(subcommand)]
+    Submit(SubmitCommand),
     /// Show the tables of a run: best per object, best single setting, times
     #[command(after_help = "Example:\n  blemish results run")]
     Results {
@@ -136,6 +185,15 @@ pub(crate) struct SynthArgs {
     /// Good training images of each object
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) train: Option<u32>,
+    /// Good test images of each object
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) test_good: Option<u32>,
+    /// Test images of each of an object's four kinds of defect
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) per_defect: Option<u32>,
+    /// Objects with the names of MVTec AD's fifteen, in place of a washer and a weave: to try a whole study
+    #[arg(long)]
+    pub(crate) mvtec_names: bool,
 }
 
 #[derive(Debug, Args)]
@@ -147,12 +205,11 @@ pub(crate) struct GridArgs {
     /// Run folder: made if it is not there, resumed if it is
     #[arg(long, value_name = "RUN")]
     pub(crate) out: PathBuf,
-    /// Threads; the default is one for each core. Results do not depend on it
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub(crate) threads: Option<usize>,
-    /// Compute failed experiments again
+    /// Add to a run that was made for less: all of its experiments must be in the new selection
     #[arg(long)]
-    pub(crate) retry_failed: bool,
+    pub(crate) extend: bool,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }
 
 pub(crate) fn seed(text: &str) -> Result<u64, String> {

@@ -6,32 +6,46 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use blemish::backbones::Initialization;
-use blemish::images::{SynthOptions, write_synthetic};
+use blemish::images::{SynthOptions, write_synthetic, write_synthetic_mvtec};
 use blemish::lab::{
     self, Augmentation, ExportFormat, GridConfig, Plan, RunFolder, RunOptions, Store, Summary,
 };
 
 use crate::args::{Arguments, Command, DemoArgs, SynthArgs};
+use crate::cluster;
+use crate::gc;
 use crate::output::{STDOUT, note, print};
 use crate::plan;
 use crate::progress::RunProgress;
+use crate::run_args::{STOPPED, stop_on_signals};
+use crate::status;
+use crate::submit;
 use crate::tables;
 use crate::weights;
 
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
+        Command::Check(args) => crate::check::run(&args),
+        Command::Eval(args) => crate::eval::run(&args),
         Command::Fit(args) => crate::fit::run(&args),
         Command::Score(args) => crate::score::run(&args),
         Command::Demo(args) => demo(&args),
         Command::Grid(args) => {
-            let options = RunOptions {
-                threads: args.threads,
-                retry_failed: args.retry_failed,
-                ..RunOptions::default()
-            };
-            grid(&args.selection.config(), &args.out, &options)
+            let options = args.run.options()?;
+            let config = args.selection.config(&args.data)?;
+            grid(&config, &args.out, &options, args.extend)
         }
         Command::Plan(args) => plan::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Gc(args) => gc::run(&args),
+        Command::Run(args) if args.is_shard() => Ok(cluster::run(&args)),
+        Command::Run(args) => {
+            let options = args.options.options()?;
+            carry_out(&Plan::open(&args.run)?, &args.run, &options, false)
+        }
+        Command::Missing(args) => cluster::missing(&args),
+        Command::Merge { run } => Ok(cluster::exit_code(cluster::merge(&run))),
+        Command::Submit(command) => submit::submit(&command),
         Command::Results { run } => {
             print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
             Ok(ExitCode::SUCCESS)
@@ -50,9 +64,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCode> {
+fn grid(config: &GridConfig, out: &Path, options: &RunOptions, extend: bool) -> Result<ExitCode> {
+    carry_out(&Plan::new(config)?, out, options, extend)
+}
+
+/// Computes what is left of `plan` in the run folder `out` and shows the tables.
+fn carry_out(plan: &Plan, out: &Path, options: &RunOptions, extend: bool) -> Result<ExitCode> {
     let start = std::time::Instant::now();
-    let plan = Plan::new(config)?;
     note(format!(
         "{} experiments: {} object{}, {} feature set{}; run folder {}",
         plan.experiments.len(),
@@ -63,9 +81,16 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
         out.display()
     ));
     plan.left_out.iter().for_each(note);
-    let mut folder = RunFolder::create_or_resume(out, &plan)?;
-    let progress = RunProgress::new(&plan);
-    let ended = lab::run(&plan, &mut folder, options, &|event| progress.on_event(&event));
+    let mut folder = match extend {
+        true => RunFolder::create_or_extend(out, plan)?,
+        false => RunFolder::create_or_resume(out, plan)?,
+    };
+    let calibration = folder.store().calibration()?;
+    let known = calibration.is_some();
+    let predictions = lab::predict(plan, &folder, options, &calibration.unwrap_or_default())?;
+    lab::check_disk(plan, out, options, &predictions)?;
+    let progress = RunProgress::new(plan, &predictions, Some(out));
+    let ended = lab::run(plan, &mut folder, options, &|event| progress.on_event(&event));
     progress.finish();
     let ended = ended?;
     note(format!(
@@ -76,6 +101,15 @@ fn grid(config: &GridConfig, out: &Path, options: &RunOptions) -> Result<ExitCod
         ended.products_time.as_secs_f64(),
         ended.detectors_time.as_secs_f64(),
     ));
+    progress.compare(known);
+    if ended.stopped {
+        note(format!(
+            "stopped: {} of {} experiments have a result; the same command goes on",
+            ended.done + ended.failed,
+            ended.total
+        ));
+        return Ok(ExitCode::from(STOPPED));
+    }
     print(tables::summary(&Summary::new(&folder.store().rows()?)))?;
     Ok(if ended.failed == 0 {
         ExitCode::SUCCESS
@@ -109,9 +143,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
     config.augmented = Augmentation::Both;
     let options = RunOptions {
         threads: args.threads,
+        stop: Some(stop_on_signals()?),
         ..RunOptions::default()
     };
-    let code = grid(&config, &run, &options)?;
+    let code = grid(&config, &run, &options, false)?;
     print(format!(
         "Next:\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
         run.display()
@@ -130,7 +165,12 @@ fn synth(args: &SynthArgs) -> Result<ExitCode> {
     if let Some(train) = args.train {
         options.train = train as usize;
     }
-    let written = write_synthetic(&args.out, &options)?;
+    options.test_good = args.test_good.map_or(options.test_good, |n| n as usize);
+    options.per_defect = args.per_defect.map_or(options.per_defect, |n| n as usize);
+    let written = match args.mvtec_names {
+        true => write_synthetic_mvtec(&args.out, &options)?,
+        false => write_synthetic(&args.out, &options)?,
+    };
     print(format!(
         "wrote {} images of {} to {}",
         written.images,

@@ -1,14 +1,21 @@
 //! The command-line program `blemish`: the only place that parses arguments, prints, and chooses exit
-//! codes (0 done, 1 failed, 2 wrong usage).
+//! codes (0 done, 1 failed, 2 wrong usage, 75 stopped by a signal).
 
 mod args;
+mod check;
+mod cluster;
 mod commands;
+mod eval;
 mod fit;
+mod gc;
 mod output;
 mod plan;
 mod progress;
+mod run_args;
 mod score;
 mod selection;
+mod status;
+mod submit;
 mod tables;
 mod weights;
 

@@ -1,7 +1,8 @@
 //! The selection of a grid, as typed: what `blemish grid` and `blemish plan` have in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use blemish::backbones::{Architecture, BackbonesError, Initialization};
 use blemish::detectors::DetectorKind;
 use blemish::images::ResizeMode;
@@ -13,15 +14,19 @@ use crate::args::seed;
 
 #[derive(Debug, Args)]
 pub(crate) struct SelectionArgs {
-    /// Image folder in the MVTec layout, or one object of it
-    pub(crate) data: PathBuf,
+    /// A TOML file with the grid: objects, training sets, networks, layers, detectors with their settings;
+    /// `blemish plan --print-config` prints one to begin with
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "objects", "architectures", "initializations", "layers", "backbone", "augmented", "detectors", "resize", "seed",
+    ])]
+    pub(crate) config: Option<PathBuf>,
     /// Objects [default: all that are found]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) objects: Option<Vec<String>>,
     /// Networks: resnet18, resnet50, wide_resnet50_2, vit_base_16 (or vit_b_16), vit_base_32 (or
-    /// vit_b_32), all
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "resnet18", value_parser = architectures)]
-    pub(crate) architectures: Vec<Architectures>,
+    /// vit_b_32), all [default: resnet18]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = architectures)]
+    pub(crate) architectures: Option<Vec<Architectures>>,
     /// Weights of the networks: random (seeded), imagenet1k_v1, imagenet1k_v2 [default: random and
     /// the newest published: imagenet1k_v2 of resnet50 and wide_resnet50_2, else imagenet1k_v1]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -66,11 +71,25 @@ pub(crate) struct SelectionArgs {
 
 impl SelectionArgs {
     /// The arguments as meant.
-    pub(crate) fn config(&self) -> GridConfig {
-        let mut config = GridConfig::new(&self.data);
+    pub(crate) fn config(&self, data: &Path) -> Result<GridConfig> {
+        let mut config = match &self.config {
+            Some(file) => GridConfig::from_file(file, data)?,
+            None => self.typed(data),
+        };
+        // A folder that is not there yet is none: the error then says how to get weights.
+        let own = || default_folder().ok().filter(|folder| folder.is_dir());
+        config.weights = self.weights.clone().or_else(own);
+        Ok(config)
+    }
+
+    /// Without a file.
+    fn typed(&self, data: &Path) -> GridConfig {
+        let mut config = GridConfig::new(data);
         config.objects = self.objects.as_ref().map(|names| distinct(names));
-        let architectures: Vec<Architecture> = self.architectures.iter().flat_map(|a| a.0.clone()).collect();
-        config.architectures = distinct(&architectures);
+        if let Some(names) = &self.architectures {
+            let all: Vec<Architecture> = names.iter().flat_map(|a| a.0.clone()).collect();
+            config.architectures = distinct(&all);
+        }
         config.initializations = self.initializations.as_ref().map(|names| distinct(names));
         config.layers = self.layers.as_ref().map(|names| distinct(names));
         config.onnx = self.backbone.as_ref().map(|file| {
@@ -87,9 +106,6 @@ impl SelectionArgs {
         if let Some(kinds) = &self.detectors {
             config.detectors = distinct(kinds);
         }
-        // A folder that is not there yet is none: the error then says how to get weights.
-        let own = || default_folder().ok().filter(|folder| folder.is_dir());
-        config.weights = self.weights.clone().or_else(own);
         config.resize = self.resize;
         config.seed = self.seed;
         config
@@ -100,7 +116,7 @@ impl SelectionArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Architectures(Vec<Architecture>);
 
-fn architectures(name: &str) -> Result<Architectures, BackbonesError> {
+fn architectures(name: &str) -> std::result::Result<Architectures, BackbonesError> {
     Ok(Architectures(match name {
         "all" => Architecture::ALL.to_vec(),
         one => vec![one.parse()?],
@@ -111,7 +127,7 @@ fn architectures(name: &str) -> Result<Architectures, BackbonesError> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rgb([f32; 3]);
 
-fn rgb(text: &str) -> Result<Rgb, String> {
+fn rgb(text: &str) -> std::result::Result<Rgb, String> {
     let wrong = || "give three numbers, as in 0.485,0.456,0.406".to_owned();
     let numbers: Vec<f32> = text
         .split(',')
@@ -123,11 +139,11 @@ fn rgb(text: &str) -> Result<Rgb, String> {
                 .filter(|v: &f32| v.is_finite())
                 .ok_or_else(wrong)
         })
-        .collect::<Result<_, _>>()?;
+        .collect::<std::result::Result<_, _>>()?;
     Ok(Rgb(numbers.try_into().map_err(|_| wrong())?))
 }
 
-fn rgb_above_0(text: &str) -> Result<Rgb, String> {
+fn rgb_above_0(text: &str) -> std::result::Result<Rgb, String> {
     let numbers = rgb(text)?;
     if numbers.0.iter().all(|v| *v > 0.0) {
         return Ok(numbers);

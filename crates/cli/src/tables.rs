@@ -5,7 +5,7 @@ use std::fmt::Write;
 use blemish::lab::{Comparison, Setting, Summary};
 use comfy_table::{CellAlignment, Table, presets};
 
-fn table(header: &[&str], right: &[usize]) -> Table {
+pub(crate) fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header);
@@ -18,7 +18,7 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 }
 
 /// Without the blanks that the last column would leave at the ends of lines.
-fn trimmed(table: &Table) -> String {
+pub(crate) fn trimmed(table: &Table) -> String {
     table
         .to_string()
         .lines()

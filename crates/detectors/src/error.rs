@@ -96,6 +96,12 @@ pub enum DetectorError {
         /// What is wrong.
         what: String,
     },
+    /// Rows outside memory could not be read.
+    #[error("rows could not be read: {what}")]
+    Read {
+        /// What the system said.
+        what: String,
+    },
     /// The rows vary too little for the detector.
     #[error("{detector}: {what}; {hint}")]
     Degenerate {

@@ -1,5 +1,9 @@
 //! Isolation forest (Liu, Ting and Zhou, 2008) over rows of `f32`, for very many columns.
 
+mod outside;
+
+pub use outside::RowStore;
+
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayView2, CowArray, Ix2};
@@ -78,6 +82,21 @@ impl IsolationForest {
         groups: &[ArrayView2<'_, f32>],
         seed: u64,
     ) -> Result<IsolationForestModel, DetectorError> {
+        let total: usize = groups.iter().map(ArrayView2::nrows).sum();
+        let columns = groups.first().map_or(0, ArrayView2::ncols);
+        self.check(total, columns)?;
+        let groups: Vec<CowArray<'_, f32, Ix2>> = groups.iter().map(|g| g.as_standard_layout()).collect();
+        let mut rows: Vec<&[f32]> = Vec::with_capacity(total);
+        for (i, group) in groups.iter().enumerate() {
+            rows.extend(checked_rows(group, columns, || {
+                format!("group {i} of the training rows")
+            })?);
+        }
+        rows.sort_unstable_by(|a, b| by_values(a, b));
+        Ok(self.grow(twins(&rows), rows, columns, seed))
+    }
+
+    fn check(&self, total: usize, columns: usize) -> Result<(), DetectorError> {
         for (name, value) in [
             ("n_estimators", self.n_estimators),
             ("max_samples", self.max_samples),
@@ -90,8 +109,6 @@ impl IsolationForest {
                 });
             }
         }
-        let total: usize = groups.iter().map(ArrayView2::nrows).sum();
-        let columns = groups.first().map_or(0, ArrayView2::ncols);
         if total == 0 || columns == 0 {
             let what = "the training rows".to_owned();
             return Err(DetectorError::Empty {
@@ -108,17 +125,14 @@ impl IsolationForest {
                 expected: "below 2^32",
             });
         }
-        let groups: Vec<CowArray<'_, f32, Ix2>> = groups.iter().map(|g| g.as_standard_layout()).collect();
-        let mut rows: Vec<&[f32]> = Vec::with_capacity(total);
-        for (i, group) in groups.iter().enumerate() {
-            rows.extend(checked_rows(group, columns, || {
-                format!("group {i} of the training rows")
-            })?);
-        }
-        rows.sort_unstable_by(|a, b| by_values(a, b));
-        let max_samples = self.max_samples.min(total);
+        Ok(())
+    }
+
+    /// Grows the trees on sorted rows.
+    fn grow<M: Matrix>(&self, twins: Vec<u32>, rows: M, columns: usize, seed: u64) -> IsolationForestModel {
+        let max_samples = self.max_samples.min(twins.len());
         let grower = Grower {
-            twins: twins(&rows),
+            twins,
             rows,
             columns,
             max_samples,
@@ -130,11 +144,11 @@ impl IsolationForest {
             .into_par_iter()
             .map(|tree| grower.tree(seed, tree as u64))
             .collect();
-        Ok(IsolationForestModel {
+        IsolationForestModel {
             trees,
             columns,
             normalizer: average_path_length(max_samples),
-        })
+        }
     }
 }
 
@@ -293,21 +307,24 @@ fn all_finite(row: &[f32]) -> bool {
 /// Nodes of equal rows are leaves; to know that without reading all their columns matters where there are many
 /// duplicates and many columns. A pair that is overlooked costs time only.
 fn twins(rows: &[&[f32]]) -> Vec<u32> {
-    let mut seen: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
-    let mut twins = Vec::with_capacity(rows.len());
-    for (i, row) in rows.iter().enumerate() {
+    let fingerprints = rows.iter().map(|row| {
         let step = row.len().div_ceil(FINGERPRINT).max(1);
-        let fingerprint = row.iter().step_by(step).map(|v| v.to_bits()).collect();
+        row.iter().step_by(step).map(|v| v.to_bits()).collect()
+    });
+    twins_by(fingerprints, |a, b| rows[a as usize] == rows[b as usize])
+}
+
+fn twins_by(fingerprints: impl Iterator<Item = Vec<u32>>, equal: impl Fn(u32, u32) -> bool) -> Vec<u32> {
+    let mut seen: BTreeMap<Vec<u32>, Vec<u32>> = BTreeMap::new();
+    let mut twins = vec![];
+    for (i, fingerprint) in fingerprints.enumerate() {
+        let i = i as u32;
         let others = seen.entry(fingerprint).or_default();
-        let twin = others
-            .iter()
-            .take(8)
-            .find(|o| rows[**o as usize] == *row)
-            .copied();
+        let twin = others.iter().take(8).find(|o| equal(**o, i)).copied();
         if twin.is_none() {
-            others.push(i as u32);
+            others.push(i);
         }
-        twins.push(twin.unwrap_or(i as u32));
+        twins.push(twin.unwrap_or(i));
     }
     twins
 }
@@ -341,8 +358,27 @@ impl Tree {
     }
 }
 
-struct Grower<'a> {
-    rows: Vec<&'a [f32]>,
+/// Sorted training rows, wherever they are.
+trait Matrix: Sync {
+    fn value(&self, row: u32, column: u32) -> f32;
+
+    /// Some columns of a row; `space` has room for them.
+    fn part<'a>(&'a self, row: u32, from: usize, space: &'a mut [f32]) -> &'a [f32];
+}
+
+impl Matrix for Vec<&[f32]> {
+    fn value(&self, row: u32, column: u32) -> f32 {
+        self[row as usize][column as usize]
+    }
+
+    fn part<'a>(&'a self, row: u32, from: usize, space: &'a mut [f32]) -> &'a [f32] {
+        &self[row as usize][from..from + space.len()]
+    }
+}
+
+struct Grower<M> {
+    rows: M,
+    /// For each row, the index of the first equal row.
     twins: Vec<u32>,
     columns: usize,
     max_samples: usize,
@@ -359,11 +395,11 @@ struct Task {
     depth: u32,
 }
 
-impl Grower<'_> {
+impl<M: Matrix> Grower<M> {
     fn tree(&self, seed: u64, tree: u64) -> Tree {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(tree);
-        let mut members: Vec<u32> = index::sample(&mut rng, self.rows.len(), self.max_samples)
+        let mut members: Vec<u32> = index::sample(&mut rng, self.twins.len(), self.max_samples)
             .iter()
             .map(|i| i as u32)
             .collect();
@@ -454,7 +490,7 @@ impl Grower<'_> {
     /// Gathers a column, and gives its range unless it is constant.
     fn range(&self, feature: u32, members: &[u32], values: &mut [f32]) -> Option<(f32, f32)> {
         for (value, member) in values.iter_mut().zip(members) {
-            *value = self.rows[*member as usize][feature as usize];
+            *value = self.rows.value(*member, feature);
         }
         let (mut min, mut max) = (f32::INFINITY, f32::NEG_INFINITY);
         for value in values.iter() {
@@ -467,14 +503,14 @@ impl Grower<'_> {
     /// All columns that are not constant among `members`.
     fn varying(&self, members: &[u32]) -> Vec<u32> {
         let mut found = vec![];
-        let (mut min, mut max) = ([0.0f32; PANEL], [0.0f32; PANEL]);
+        let (mut min, mut max, mut space) = ([0.0f32; PANEL], [0.0f32; PANEL], [0.0f32; PANEL]);
         for from in (0..self.columns).step_by(PANEL) {
             let width = PANEL.min(self.columns - from);
             let (min, max) = (&mut min[..width], &mut max[..width]);
             min.fill(f32::INFINITY);
             max.fill(f32::NEG_INFINITY);
             for member in members {
-                let row = &self.rows[*member as usize][from..from + width];
+                let row = self.rows.part(*member, from, &mut space[..width]);
                 for ((min, max), value) in min.iter_mut().zip(max.iter_mut()).zip(row) {
                     *min = min.min(*value);
                     *max = max.max(*value);

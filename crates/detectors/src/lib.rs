@@ -61,7 +61,7 @@ mod threshold;
 pub use bootstrap::{BootstrapOptions, Interval, bootstrap_interval, bootstrap_intervals};
 pub use elliptic::{EllipticEnvelope, EllipticEnvelopeModel, EllipticWarnings};
 pub use error::DetectorError;
-pub use forest::{IsolationForest, IsolationForestModel};
+pub use forest::{IsolationForest, IsolationForestModel, RowStore};
 pub use kde::{Bandwidth, DensityKernel, KernelDensity, KernelDensityModel};
 pub use knn::{Aggregate, KNearestNeighbors, KNearestNeighborsModel};
 pub use lof::{LocalOutlierFactor, LocalOutlierFactorModel, NeighborTable};
@@ -73,6 +73,6 @@ pub use metrics::{
 };
 pub use model::{FitOptions, Model};
 pub use pca::Pca;
-pub use products::{Element, InnerProducts, ProductsView};
+pub use products::{COLUMN_BLOCK, Element, InnerProducts, ProductsBuilder, ProductsView};
 pub use spec::{DetectorKind, DetectorSpec, further_grid, study_grid};
 pub use svm::{Gamma, OneClassSvm, OneClassSvmModel, SvmKernel};

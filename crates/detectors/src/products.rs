@@ -1,5 +1,7 @@
 //! Inner products of rows about a fixed centre: all that four of the five detectors need to know.
 
+mod builder;
+mod bytes;
 mod kernel;
 mod pack;
 mod stored;
@@ -11,9 +13,9 @@ use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use rayon::prelude::*;
 
 use crate::DetectorError;
-use kernel::Kernel;
+pub use builder::ProductsBuilder;
+pub use pack::PANEL as COLUMN_BLOCK;
 pub(crate) use stored::StoredRows;
-use tiles::{Blocks, multiply};
 
 /// Pairs whose squared distance is a smaller part than this of their squared norms are computed again
 /// from their rows, because the difference of products has lost too many digits: products err by about 1e-14 of
@@ -171,44 +173,18 @@ impl InnerProducts {
         for (what, group) in &named {
             check_columns(what, *group, d)?;
         }
-        let n: usize = train_groups.iter().map(|g| g.nrows()).sum();
-        let all: Vec<ArrayView2<'_, T>> = named.iter().map(|(_, g)| *g).collect();
+        let centre = centre_of(train_groups[0]);
+        let sizes: Vec<usize> = train_groups.iter().map(|g| g.nrows()).collect();
+        let mut builder = ProductsBuilder::new(&sizes, query.nrows(), centre)?;
+        builder.add(train_groups, query)?;
+        let rows: Vec<_> = named.iter().flat_map(|(_, g)| g.outer_iter()).collect();
+        builder.finish(|i, j| Ok(exact_sq_distance(rows[i], rows[j])))
+    }
 
-        let centre_row = centre_of(train_groups[0]);
-        let centre = Centre::of(&centre_row);
-
-        let blocks = Blocks::new(train_groups, &query);
-        let mut tiles = blocks.tiles();
-        let mut rows = multiply(
-            &mut tiles,
-            &blocks,
-            train_groups,
-            query,
-            &centre_row,
-            centre.mean,
-            Kernel::detect(),
-        );
-        if !rows.iter().all(|r| r.square.is_finite()) {
-            // Looked for only now, so that good rows are read once less.
-            named
-                .iter()
-                .try_for_each(|(what, group)| check_finite(what, *group))?;
-        }
-        let (train, cross) = blocks.assemble(&tiles);
-        drop(tiles);
-        let query_rows = rows.split_off(n);
-        let mut products = InnerProducts {
-            dimensions: d,
-            train,
-            cross,
-            train_rows: rows,
-            query_rows,
-            centre,
-            near: BTreeMap::new(),
-        };
-        products.check_range()?;
-        products.refine(&all);
-        Ok(products)
+    /// A row near the column means of `rows`: what a [`ProductsBuilder`] takes as its centre, where they are those of the
+    /// first group of training rows. What it is in some columns does not depend on the others.
+    pub fn centre_of<T: Element>(rows: ArrayView2<'_, T>) -> Vec<f64> {
+        centre_of(rows)
     }
 
     /// Whether everything that is recovered from the sums is finite.
@@ -226,21 +202,23 @@ impl InnerProducts {
         })
     }
 
-    /// Computes the distances of nearly equal rows from the rows themselves.
-    fn refine<T: Element>(&mut self, groups: &[ArrayView2<'_, T>]) {
+    /// Computes the distances of nearly equal rows from the rows themselves, by `exact`.
+    fn refine(
+        &mut self,
+        exact: impl Fn(usize, usize) -> Result<f64, DetectorError> + Sync,
+    ) -> Result<(), DetectorError> {
         let n = self.train_rows.len();
-        let rows: Vec<_> = groups.iter().flat_map(|g| g.outer_iter()).collect();
         let this = &*self;
-        let near: Vec<Vec<((usize, usize), f64)>> = (0..rows.len())
+        let near: Vec<Vec<((usize, usize), f64)>> = (0..n + self.query_rows.len())
             .into_par_iter()
             .map(|i| {
                 let columns = if i < n { i } else { n };
                 (0..columns)
                     .filter(|&j| this.is_near(i, j))
-                    .map(|j| ((i, j), exact_sq_distance(rows[i], rows[j])))
+                    .map(|j| Ok(((i, j), exact(i, j)?)))
                     .collect()
             })
-            .collect();
+            .collect::<Result<_, DetectorError>>()?;
         self.near = near
             .into_iter()
             .flatten()
@@ -249,6 +227,7 @@ impl InnerProducts {
                 [((i, j), exact), (mirrored, exact)]
             })
             .collect();
+        Ok(())
     }
 
     /// Squared distance of row i (query rows are numbered from n) and training row j by difference.

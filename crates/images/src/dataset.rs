@@ -204,7 +204,7 @@ fn verify_file(file: &ImageFile) -> Result<(), ImagesError> {
     Ok(())
 }
 
-fn sort(files: &mut [ImageFile]) {
+pub(crate) fn sort(files: &mut [ImageFile]) {
     files.sort_by(|a, b| a.relative.cmp(&b.relative));
 }
 
@@ -222,7 +222,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
     Ok(out)
 }
 
-fn name_of(path: &Path) -> Result<String, ImagesError> {
+pub(crate) fn name_of(path: &Path) -> Result<String, ImagesError> {
     path.file_name()
         .and_then(|n| n.to_str())
         .map(str::to_owned)
@@ -239,7 +239,11 @@ pub(crate) fn image_paths(folder: &Path) -> Result<Vec<PathBuf>, ImagesError> {
     Ok(paths)
 }
 
-fn images(folder: &Path, relative: &str, defect: Option<String>) -> Result<Vec<ImageFile>, ImagesError> {
+pub(crate) fn images(
+    folder: &Path,
+    relative: &str,
+    defect: Option<String>,
+) -> Result<Vec<ImageFile>, ImagesError> {
     let files = image_paths(folder)?
         .into_iter()
         .map(|path| {
@@ -270,36 +274,41 @@ fn attach_masks(ground_truth: &Path, test: &mut [ImageFile]) -> Result<(), Image
             continue;
         }
         for path in image_paths(&folder)? {
-            let name = name_of(&path)?;
-            let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
-            let wanted = stem.strip_suffix("_mask");
-            let mut owners = test.iter_mut().filter(|file| {
-                file.defect.as_ref() == Some(&defect)
-                    && file.path.file_stem().and_then(|s| s.to_str()) == wanted
+            attach_mask(path, &defect, test)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a mask of a `defect` to its image.
+pub(crate) fn attach_mask(path: PathBuf, defect: &str, test: &mut [ImageFile]) -> Result<(), ImagesError> {
+    let name = name_of(&path)?;
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let wanted = stem.strip_suffix("_mask");
+    let mut owners = test.iter_mut().filter(|file| {
+        file.defect.as_deref() == Some(defect) && file.path.file_stem().and_then(|s| s.to_str()) == wanted
+    });
+    let (first, second) = (owners.next(), owners.next());
+    match (first, second) {
+        (Some(image), None) if image.mask.is_none() => image.mask = Some(path),
+        (Some(image), None) => {
+            // 000_mask.png and 000_mask.bmp: the image has two masks.
+            return Err(ImagesError::TwoMasks {
+                image: image.path.clone(),
+                first: image.mask.clone().unwrap_or_default(),
+                second: path,
             });
-            let (first, second) = (owners.next(), owners.next());
-            match (first, second) {
-                (Some(image), None) if image.mask.is_none() => image.mask = Some(path),
-                (Some(image), None) => {
-                    // 000_mask.png and 000_mask.bmp: the image has two masks.
-                    return Err(ImagesError::TwoMasks {
-                        image: image.path.clone(),
-                        first: image.mask.clone().unwrap_or_default(),
-                        second: path,
-                    });
-                }
-                (Some(first), Some(second)) => {
-                    return Err(ImagesError::AmbiguousMask {
-                        path,
-                        first: first.relative.clone(),
-                        second: second.relative.clone(),
-                    });
-                }
-                (None, _) => {
-                    let expected = format!("test/{defect}/{}.*", wanted.unwrap_or(stem));
-                    return Err(ImagesError::MaskWithoutImage { path, expected });
-                }
-            }
+        }
+        (Some(first), Some(second)) => {
+            return Err(ImagesError::AmbiguousMask {
+                path,
+                first: first.relative.clone(),
+                second: second.relative.clone(),
+            });
+        }
+        (None, _) => {
+            let expected = format!("test/{defect}/{}.*", wanted.unwrap_or(stem));
+            return Err(ImagesError::MaskWithoutImage { path, expected });
         }
     }
     Ok(())

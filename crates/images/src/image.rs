@@ -51,7 +51,7 @@ pub fn load_mask(path: &Path) -> Result<GrayImage, ImagesError> {
     }))
 }
 
-fn decode(path: &Path) -> Result<DynamicImage, ImagesError> {
+pub(crate) fn decode(path: &Path) -> Result<DynamicImage, ImagesError> {
     let undecodable = |reason: String| ImagesError::Undecodable {
         path: path.into(),
         reason,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use blemish_images::{
-    Dataset, ImagesError, SynthOptions, SynthSummary, load_mask, load_rgb, verify, write_synthetic,
+    Dataset, ImagesError, MVTEC_OBJECTS, SynthOptions, SynthSummary, load_mask, load_rgb, verify,
+    write_synthetic, write_synthetic_mvtec,
 };
 
 fn small() -> SynthOptions {
@@ -207,4 +208,24 @@ fn what_cannot_be_written_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("link/blemish: "), "{error}");
+}
+
+#[test]
+fn all_objects_of_the_study_have_images_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SynthOptions {
+        size: 32,
+        train: 2,
+        test_good: 1,
+        per_defect: 1,
+        ..small()
+    };
+    let summary = write_synthetic_mvtec(dir.path(), &options).unwrap();
+    assert_eq!(summary.objects, MVTEC_OBJECTS);
+    assert_eq!((summary.images, summary.masks), (15 * 7, 15 * 4));
+    let dataset = Dataset::open(dir.path(), None).unwrap();
+    let mut prints: Vec<String> = dataset.objects.iter().map(|o| o.fingerprint().unwrap()).collect();
+    prints.sort();
+    prints.dedup();
+    assert_eq!(prints.len(), 15);
 }

@@ -69,6 +69,26 @@ impl Inspector {
     }
 }
 
+/// The score of each training image by what is learned from the others, in order; nothing is kept.
+pub(crate) fn left_out_scores(
+    samples: &Samples,
+    config: &FitConfig,
+    advance: &dyn Fn(usize, usize),
+) -> Result<Vec<f64>, Error> {
+    let plan = FitPlan::new(samples, config)?;
+    let weights = config.load_weights(&plan.layers)?;
+    let network = Network::new(config.architecture, &weights, &plan.layers)?;
+    let extractor = Extractor::new(network, plan.prepare)?;
+    let files = samples.train.iter().map(|file| file.path.clone()).collect();
+    let mut source = Source::new(&extractor, files, plan.keeps_features);
+    let on_event = |event: &FitEvent<'_>| {
+        if let FitEvent::Progress { done, total, .. } = event {
+            advance(*done, *total);
+        }
+    };
+    Ok(learn(&mut source, &plan, config, &on_event)?.1)
+}
+
 fn finish(
     samples: &Samples,
     settings: Settings,

@@ -49,6 +49,7 @@ mod promise;
 pub use auto::{Choice, Trial};
 pub use calibrate::Calibration;
 pub use error::{MemoryShortage, ModelFileError};
+pub(crate) use fit::left_out_scores;
 pub use fit::{FitEvent, OnFitEvent};
 pub use input::Samples;
 pub use method::Method;

@@ -153,16 +153,21 @@ impl Features {
         match network {}
     }
 
-    /// One matrix a layer, one row an image.
-    pub(crate) fn forward(&self, images: ArrayView4<'_, f32>) -> Result<Vec<Array2<f32>>, Error> {
+    /// One matrix a layer, one row an image; matrices of the right shape are written to.
+    pub(crate) fn forward_into(
+        &self,
+        images: ArrayView4<'_, f32>,
+        features: &mut Vec<Array2<f32>>,
+    ) -> Result<(), Error> {
         match self {
-            Features::Builtin(network) => Ok(network.forward(images)?),
+            Features::Builtin(network) => network.forward_into(images, features)?,
             #[cfg(feature = "onnx")]
             Features::Onnx(network, layers) => {
                 let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
-                Ok(network.forward_taps(images, &layers)?)
+                *features = network.forward_taps(images, &layers)?;
             }
         }
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! A run beside a published table.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::published::read_table;
 use super::store::Row;
 use crate::Error;
 
@@ -93,67 +93,22 @@ pub struct Comparison {
 /// # Errors
 /// If the file cannot be read, lacks a column, or holds a value that is none; with the line.
 pub fn read_published(path: &Path) -> Result<Published, Error> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let reader: Box<dyn Read> = if path.extension().is_some_and(|e| e == "gz") {
-        Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file)))
-    } else {
-        Box::new(BufReader::new(file))
-    };
-    let bad = |line: u64, reason: String| Error::Table {
-        path: path.into(),
-        line,
-        reason,
-    };
-    let mut csv = csv::Reader::from_reader(reader);
-    let header = csv.headers().map_err(|e| bad(1, e.to_string()))?.clone();
-    let column = |name: &str| {
-        header.iter().position(|h| h == name).ok_or_else(|| {
-            bad(
-                1,
-                format!("there is no column `{name}`: is this a table of results?"),
-            )
-        })
-    };
-    let columns = [
-        column("object")?,
-        column("augmented")?,
-        column("architecture")?,
-        column("initialization")?,
-        column("layer")?,
-        column("model")?,
-        column("hyperparameter")?,
-        column("auroc")?,
-    ];
     let mut published = Published::default();
-    for record in csv.records() {
-        let record = record.map_err(|e| {
-            bad(
-                e.position().map_or(0, csv::Position::line),
-                format!("{e}; is the file cut off?"),
-            )
+    for (line, row) in read_table(path)? {
+        let Some(auroc) = row.auroc else { continue };
+        let hyperparameter = normal(&row.hyperparameter).ok_or_else(|| Error::Table {
+            path: path.into(),
+            line,
+            reason: format!("hyperparameter `{}` is no JSON", row.hyperparameter),
         })?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let field = |i: usize| record.get(columns[i]).unwrap_or("");
-        if field(7).is_empty() {
-            continue;
-        }
-        let auroc: f64 = field(7)
-            .parse()
-            .map_err(|_| bad(line, format!("`{}` is no AUROC", field(7))))?;
-        let augmented = match field(1) {
-            "True" | "true" => true,
-            "False" | "false" => false,
-            other => return Err(bad(line, format!("augmented is `{other}`, not True or False"))),
-        };
         let key = JoinKey {
-            object: field(0).into(),
-            augmented,
-            architecture: field(2).into(),
-            initialization: field(3).into(),
-            layer: field(4).into(),
-            model: field(5).into(),
-            hyperparameter: normal(field(6))
-                .ok_or_else(|| bad(line, format!("hyperparameter `{}` is no JSON", field(6))))?,
+            object: row.object,
+            augmented: row.augmented,
+            architecture: row.architecture,
+            initialization: row.initialization,
+            layer: row.layer,
+            model: row.model,
+            hyperparameter,
         };
         published.aurocs.insert(key, auroc);
     }
@@ -266,7 +221,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[low] + (sorted[high] - sorted[low]) * (at - low as f64)
 }
 
-fn normal(json: &str) -> Option<String> {
+pub(crate) fn normal(json: &str) -> Option<String> {
     fn floats(value: Value) -> Value {
         match value {
             Value::Number(n) => n.as_f64().map_or(Value::Number(n), Value::from),

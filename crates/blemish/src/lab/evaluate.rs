@@ -1,5 +1,6 @@
 //! The detectors on one feature set. What the settings of a detector share is computed once.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use super::plan::Experiment;
+use super::rows::RowsOf;
 use super::store::Outcome;
 use crate::Error;
 
@@ -18,10 +20,8 @@ use crate::Error;
 pub(crate) struct SetData<'a> {
     /// Inner products; `None` if no pending experiment needs them.
     pub(crate) products: Option<ProductsView<'a>>,
-    /// Training rows in consecutive groups.
-    pub(crate) train: &'a [ArrayView2<'a, f32>],
-    /// Test rows.
-    pub(crate) test: ArrayView2<'a, f32>,
+    /// Training and test rows; `None` if no pending experiment needs them.
+    pub(crate) rows: Option<(RowsOf<'a>, ArrayView2<'a, f32>)>,
     /// Which test rows are defective.
     pub(crate) defective: &'a [bool],
     /// Time spent on the features and products, for each experiment.
@@ -35,12 +35,24 @@ pub(crate) fn needs_products(pending: &[&Experiment]) -> bool {
         .any(|e| !matches!(e.spec, DetectorSpec::IsolationForest(_)))
 }
 
+/// Whether any of `pending` is computed from the rows themselves.
+pub(crate) fn needs_rows(pending: &[&Experiment]) -> bool {
+    pending
+        .iter()
+        .any(|e| matches!(e.spec, DetectorSpec::IsolationForest(_)))
+}
+
 /// Receives each outcome as soon as there is one; returns whether to go on.
 pub(crate) type Sink<'s, 'e> = &'s (dyn Fn(&'e Experiment, Outcome) -> bool + Sync);
 
-/// Computes `pending`, handing each outcome to `sink`. An error or panic of one detector is the
-/// outcome of the experiments it was to serve, and of no others.
-pub(crate) fn evaluate<'e>(data: SetData<'_>, pending: &[&'e Experiment], sink: Sink<'_, 'e>) {
+/// Computes `pending`, handing each outcome to `sink`, as long as it is to `go_on`. An error or panic of one detector is
+/// the outcome of the experiments it was to serve, and of no others.
+pub(crate) fn evaluate<'e>(
+    data: SetData<'_>,
+    pending: &[&'e Experiment],
+    go_on: &(dyn Fn() -> bool + Sync),
+    sink: Sink<'_, 'e>,
+) {
     let (mut components, mut forest, mut neighbors, mut single) = (vec![], vec![], vec![], vec![]);
     for &e in pending {
         match e.spec {
@@ -60,9 +72,13 @@ pub(crate) fn evaluate<'e>(data: SetData<'_>, pending: &[&'e Experiment], sink: 
     units.extend(single.into_iter().map(|e| (vec![e], alone as Work<'e>)));
     units.retain(|(experiments, _)| !experiments.is_empty());
 
-    units.par_iter().with_max_len(1).for_each(|(experiments, work)| {
-        guarded(experiments, sink, || work(data, experiments, sink));
-    });
+    units
+        .par_iter()
+        .with_max_len(1)
+        .filter(|_| go_on())
+        .for_each(|(experiments, work)| {
+            guarded(experiments, sink, || work(data, experiments, sink));
+        });
 }
 
 /// Runs `work`; if it fails or panics, that is the outcome of all `experiments` it was to serve.
@@ -187,37 +203,55 @@ fn not_here(spec: &DetectorSpec) -> Error {
     Error::Panic(format!("{} is not computed here", spec.model_name()))
 }
 
+/// Isolation forests that draw as many rows a tree share their trees.
 fn isolation_forest<'e>(
     data: SetData<'_>,
     experiments: &[&'e Experiment],
     sink: Sink<'_, 'e>,
 ) -> Result<(), Error> {
-    let settings: Vec<_> = experiments
-        .iter()
-        .filter_map(|e| match e.spec {
-            DetectorSpec::IsolationForest(forest) => Some((*e, forest)),
-            _ => None,
-        })
-        .collect();
+    let mut by_samples: BTreeMap<usize, Vec<(&'e Experiment, IsolationForest)>> = BTreeMap::new();
+    for e in experiments {
+        match e.spec {
+            DetectorSpec::IsolationForest(forest) => {
+                by_samples
+                    .entry(forest.max_samples)
+                    .or_default()
+                    .push((e, forest));
+            }
+            ref other => return Err(not_here(other)),
+        }
+    }
+    for settings in by_samples.into_values() {
+        let experiments: Vec<&'e Experiment> = settings.iter().map(|(e, _)| *e).collect();
+        guarded(&experiments, sink, || forests_of_one_kind(data, &settings, sink));
+    }
+    Ok(())
+}
+
+fn forests_of_one_kind<'e>(
+    data: SetData<'_>,
+    settings: &[(&'e Experiment, IsolationForest)],
+    sink: Sink<'_, 'e>,
+) -> Result<(), Error> {
     let Some(&(first, setting)) = settings.first() else {
         return Ok(());
     };
-    // The study's settings differ in the number of trees alone; others would not share a forest.
-    if settings.iter().any(|(_, f)| f.max_samples != setting.max_samples) {
-        return Err(Error::Panic(
-            "isolation forests of several max_samples in one grid".into(),
-        ));
-    }
+    let (train, test) = data
+        .rows
+        .ok_or_else(|| Error::Panic("rows were not extracted".into()))?;
     let sizes: Vec<usize> = settings.iter().map(|(_, f)| f.n_estimators).collect();
     let n_estimators = sizes.iter().copied().max().unwrap_or(1);
     let forest = IsolationForest {
         n_estimators,
         ..setting
     };
-    let (model, grown) = timed(|| forest.fit_groups(data.train, first.seed));
+    let (model, grown) = timed(|| match train {
+        RowsOf::Memory(groups) => forest.fit_groups(groups, first.seed),
+        RowsOf::Disk(store, rows) => forest.fit_store(store, rows, first.seed),
+    });
     let model = model?;
-    let (scores, scored) = timed(|| model.score_sizes(data.test, &sizes));
-    for ((e, forest), scores) in settings.into_iter().zip(scores?) {
+    let (scores, scored) = timed(|| model.score_sizes(test, &sizes));
+    for ((e, forest), scores) in settings.iter().zip(scores?) {
         // A forest of n is the first n trees: it would have cost that part of the time.
         let part = forest.n_estimators as f64 / n_estimators as f64;
         let outcome = done(data, scores, None, grown.mul_f64(part), scored.mul_f64(part))?;
@@ -265,4 +299,50 @@ fn of_components<'e>(
         });
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blemish_detectors::LocalOutlierFactor;
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_panic_is_the_outcome_of_what_it_was_to_serve_and_of_no_others() {
+        let experiment = |n_neighbors| Experiment {
+            key: format!("key{n_neighbors}"),
+            feature_set: 0,
+            spec: LocalOutlierFactor { n_neighbors }.into(),
+            dimensions: 1,
+            seed: 0,
+        };
+        let (a, b) = (experiment(2), experiment(4));
+        let seen = Mutex::new(vec![]);
+        let sink = |e: &Experiment, outcome: Outcome| {
+            seen.lock().unwrap().push((e.key.clone(), outcome));
+            true
+        };
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        guarded(&[&a], &sink, || panic!("the {} broke", "detector"));
+        guarded(&[&b], &sink, || Ok(()));
+        // Without products nothing of this can be computed: an error, not a panic, of both.
+        let data = SetData {
+            products: None,
+            rows: None,
+            defective: &[false, true],
+            shared_time: Duration::ZERO,
+        };
+        evaluate(data, &[&a, &b], &|| true, &sink);
+        evaluate(data, &[&a, &b], &|| false, &sink);
+        std::panic::set_hook(hook);
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen.len(), 3);
+        let Outcome::Failed { kind, message } = &seen[0].1 else {
+            panic!("{seen:?}")
+        };
+        assert_eq!((seen[0].0.as_str(), kind.as_str()), ("key2", "panic"));
+        assert!(message.contains("the detector broke"), "{message}");
+        assert!(seen[1..].iter().all(|(_, o)| matches!(o, Outcome::Failed { .. })));
+    }
 }

@@ -149,7 +149,7 @@ fn io_error(error: csv::Error) -> std::io::Error {
 }
 
 /// A builder of temporary files that end up as readable as any new file; they are private by default.
-fn new_file() -> tempfile::Builder<'static, 'static> {
+pub(crate) fn new_file() -> tempfile::Builder<'static, 'static> {
     #[cfg_attr(not(unix), expect(unused_mut, reason = "permissions are Unix's"))]
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]

@@ -13,8 +13,9 @@ use crate::Error;
 /// The lock is the operating system's, so a killed process leaves none behind.
 #[derive(Debug)]
 pub struct RunFolder {
+    path: PathBuf,
     store: Store,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl RunFolder {
@@ -27,7 +28,16 @@ impl RunFolder {
     /// [`Error::OtherConfiguration`] if the folder was made for another plan, [`Error::Busy`] if
     /// another process holds it, [`Error::NotARun`] if it holds other files.
     pub fn create_or_resume(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
-        RunFolder::create(folder, plan, true)
+        RunFolder::create(folder, plan, true, false)
+    }
+
+    /// As [`create_or_resume`](Self::create_or_resume), but a run that was made for another plan takes this one in its
+    /// place, if that holds all experiments of the other: results stay, and so do inner products that were kept.
+    ///
+    /// # Errors
+    /// As [`create_or_resume`](Self::create_or_resume); [`Error::Config`] where an experiment would be lost.
+    pub fn create_or_extend(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        RunFolder::create(folder, plan, true, true)
     }
 
     /// As [`create_or_resume`](Self::create_or_resume), but images are not decoded beforehand: for parts of a plan whose
@@ -36,29 +46,21 @@ impl RunFolder {
     /// # Errors
     /// As [`create_or_resume`](Self::create_or_resume).
     pub fn create_unchecked(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
-        RunFolder::create(folder, plan, false)
+        RunFolder::create(folder, plan, false, false)
     }
 
-    fn create(folder: &Path, plan: &Plan, check_images: bool) -> Result<RunFolder, Error> {
-        let store_path = Store::path_in(folder);
-        if folder.exists() && !folder.is_dir() {
-            return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
-        }
-        if folder.exists() && !store_path.exists() {
-            let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
-            let own = |name: &std::ffi::OsStr| name == "lock" || name == "plan.json";
-            let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
-            if foreign {
-                return Err(Error::NotARun {
-                    folder: folder.into(),
-                });
-            }
-        }
-        std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
-        let lock = lock(folder)?;
-        let mut store = Store::create(folder)?;
+    fn create(folder: &Path, plan: &Plan, check_images: bool, extend: bool) -> Result<RunFolder, Error> {
+        let NewStore { mut store, lock } = new_store(folder)?;
         match store.identity()? {
             Some(found) if found == plan.identity => {}
+            Some(_) if extend => {
+                if let Some(lost) = store.extend(plan)? {
+                    return Err(Error::Config(format!(
+                        "{} cannot be extended: the new selection is without {lost}",
+                        folder.display()
+                    )));
+                }
+            }
             Some(found) => {
                 return Err(Error::OtherConfiguration {
                     folder: folder.into(),
@@ -73,7 +75,33 @@ impl RunFolder {
             }
         }
         plan.save(folder)?;
-        Ok(RunFolder { store, _lock: lock })
+        Ok(RunFolder {
+            path: folder.into(),
+            store,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Whether a process holds the run folder `folder` now. Nothing is written.
+    pub fn is_busy(folder: &Path) -> bool {
+        let file = File::open(folder.join("lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run folder `folder` with an empty store that vanishes with the process: what is shared is not written to.
+    pub(crate) fn in_memory(folder: &Path, plan: &Plan) -> Result<RunFolder, Error> {
+        let mut store = Store::in_memory()?;
+        store.freeze(plan)?;
+        Ok(RunFolder {
+            path: folder.into(),
+            store,
+            _lock: None,
+        })
     }
 
     /// The results.
@@ -85,6 +113,44 @@ impl RunFolder {
     pub fn store_mut(&mut self) -> &mut Store {
         &mut self.store
     }
+}
+
+/// A store that this process alone may write, planned or not.
+pub(crate) struct NewStore {
+    pub(crate) store: Store,
+    pub(crate) lock: File,
+}
+
+/// Makes or opens the store in a folder that is new, empty or a run's, and locks it.
+pub(crate) fn new_store(folder: &Path) -> Result<NewStore, Error> {
+    let store_path = Store::path_in(folder);
+    if folder.exists() && !folder.is_dir() {
+        return Err(unwritable(folder, std::io::ErrorKind::NotADirectory.into()));
+    }
+    if folder.exists() && !store_path.exists() {
+        let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+        let own = |name: &std::ffi::OsStr| {
+            let all = [
+                "lock",
+                "plan.json",
+                "status.json",
+                "products",
+                super::parts::FOLDER,
+                "slurm",
+            ];
+            all.iter().any(|own| name == *own)
+        };
+        let foreign = entries.any(|e| e.is_ok_and(|e| !own(&e.file_name())));
+        if foreign {
+            return Err(Error::NotARun {
+                folder: folder.into(),
+            });
+        }
+    }
+    std::fs::create_dir_all(folder).map_err(|e| unwritable(folder, e))?;
+    let lock = lock(folder)?;
+    let store = Store::create(folder)?;
+    Ok(NewStore { store, lock })
 }
 
 /// The error for a run folder that cannot be written, with what to do about it.
@@ -108,7 +174,16 @@ fn lock(folder: &Path) -> Result<File, Error> {
         .truncate(false)
         .open(&path)
         .map_err(|e| unwritable(&path, e))?;
-    match file.try_lock() {
+    // Who only looks whether the lock is held holds it for a moment.
+    let mut locked = file.try_lock();
+    for _ in 0..20 {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();

@@ -10,7 +10,14 @@ use serde_json::Value;
 
 use super::key::canonical;
 use super::plan::{Experiment, Plan};
+use super::stats::TaskStats;
 use crate::Error;
+
+mod importing;
+mod reading;
+
+pub use importing::{Imported, import_published};
+pub use reading::{StoredExperiment, StoredFeatureSet, TestImage};
 
 const SCHEMA_VERSION: &str = "1";
 const SCHEMA: &str = "
@@ -57,6 +64,24 @@ CREATE TABLE results (
     error_kind TEXT,
     error TEXT
 ) STRICT, WITHOUT ROWID;
+";
+
+/// How far a task is.
+pub(crate) struct TaskCount {
+    /// Object, network, weights.
+    pub(crate) name: String,
+    pub(crate) total: usize,
+    pub(crate) done: usize,
+    pub(crate) failed: usize,
+}
+
+/// What tasks cost: a table that stores of earlier versions do not have.
+const STATS_SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS task_runs (
+    id INTEGER PRIMARY KEY,
+    task TEXT NOT NULL,               -- content key
+    stats TEXT NOT NULL               -- JSON
+) STRICT;
 ";
 
 /// What came of one experiment.
@@ -233,6 +258,17 @@ impl Store {
     pub(crate) fn create(folder: &Path) -> Result<Store, Error> {
         let path = Store::path_in(folder);
         let db = Connection::open(&path).map_err(|e| Error::store(&path, e))?;
+        Store::set_up(path, db)
+    }
+
+    /// A store that vanishes with the process.
+    pub(crate) fn in_memory() -> Result<Store, Error> {
+        let path = PathBuf::from("in memory");
+        let db = Connection::open_in_memory().map_err(|e| Error::store(&path, e))?;
+        Store::set_up(path, db)
+    }
+
+    fn set_up(path: PathBuf, db: Connection) -> Result<Store, Error> {
         let mut store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
         // In WAL mode, NORMAL survives any crash of the process, and a power cut costs at most the
@@ -268,12 +304,19 @@ impl Store {
         result.map_err(|e| Error::store(&self.path, e))
     }
 
-    fn meta(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn meta(&self, name: &str) -> Result<Option<String>, Error> {
         self.check(
             self.db
                 .query_row("SELECT value FROM meta WHERE name = ?1", [name], |r| r.get(0))
                 .optional(),
         )
+    }
+
+    pub(crate) fn put_meta(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let put = self
+            .db
+            .execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [name, value]);
+        self.check(put).map(|_| ())
     }
 
     fn check_version(&self) -> Result<(), Error> {
@@ -303,50 +346,40 @@ impl Store {
     /// Writes the plan: all of it, or, if the process dies, none.
     pub(crate) fn freeze(&mut self, plan: &Plan) -> Result<(), Error> {
         let written = self.db.transaction().and_then(|t| {
-            {
-                let mut image = t.prepare("INSERT INTO test_images VALUES (?1, ?2, ?3, ?4)")?;
-                for object in &plan.objects {
-                    for (position, file) in object.test.iter().enumerate() {
-                        image.execute(params![object.name, position as i64, file.relative, file.defect])?;
-                    }
-                }
-                let mut set =
-                    t.prepare("INSERT INTO feature_sets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
-                for (id, s) in plan.feature_sets.iter().enumerate() {
-                    let task = &plan.tasks[s.task];
-                    set.execute(params![
-                        id as i64,
-                        s.key,
-                        plan.objects[task.object].name,
-                        s.augmented,
-                        task.backbone.architecture(),
-                        task.backbone.initialization(),
-                        s.layer,
-                        s.train_samples as i64,
-                        s.weights_digest,
-                    ])?;
-                }
-                let mut experiment =
-                    t.prepare("INSERT INTO experiments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
-                for (ordinal, e) in plan.experiments.iter().enumerate() {
-                    experiment.execute(params![
-                        ordinal as i64,
-                        e.key,
-                        e.feature_set as i64,
-                        e.spec.model_name(),
-                        e.spec.hyperparameter_json(),
-                        e.dimensions as i64,
-                        e.seed.to_string(),
-                    ])?;
-                }
-            }
-            t.execute(
-                "INSERT INTO meta VALUES ('identity', ?1)",
-                [canonical(&plan.identity)],
-            )?;
+            insert(&t, plan)?;
             t.commit()
         });
         self.check(written)
+    }
+
+    /// Writes a plan in place of the one that is here, if it holds all experiments of that; results stay. Gives an
+    /// experiment that would be lost, in words, if there is one; nothing is written then.
+    pub(crate) fn extend(&mut self, plan: &Plan) -> Result<Option<String>, Error> {
+        let keys: std::collections::HashSet<&str> = plan.experiments.iter().map(|e| e.key.as_str()).collect();
+        let extended = self.db.transaction().and_then(|t| {
+            {
+                let mut planned = t.prepare(
+                    "SELECT e.key, f.object || ' ' || f.architecture || ' ' || f.initialization || ' ' || f.layer \
+                     || ' ' || e.model || ' ' || e.hyperparameter \
+                     FROM experiments e JOIN feature_sets f ON f.id = e.feature_set",
+                )?;
+                let mut rows = planned.query([])?;
+                while let Some(row) = rows.next()? {
+                    if !keys.contains(row.get_ref(0)?.as_str()?) {
+                        return row.get(1).map(Some);
+                    }
+                }
+            }
+            // Results refer to experiments, which are gone only until the transaction ends.
+            t.execute_batch(
+                "PRAGMA defer_foreign_keys = ON; DELETE FROM experiments; DELETE FROM feature_sets; \
+                 DELETE FROM test_images; DELETE FROM meta WHERE name = 'identity';",
+            )?;
+            insert(&t, plan)?;
+            t.commit()?;
+            Ok(None)
+        });
+        self.check(extended)
     }
 
     /// Stores one result, in a transaction of its own.
@@ -400,6 +433,122 @@ impl Store {
                 ]),
             });
         self.check(put).map(|_| ())
+    }
+
+    /// Stores what a task cost.
+    pub(crate) fn put_stats(&mut self, stats: &TaskStats) -> Result<(), Error> {
+        let text = serde_json::to_string(stats).unwrap_or_default();
+        let put = self.db.execute_batch(STATS_SCHEMA).and_then(|()| {
+            let sql = "INSERT INTO task_runs (task, stats) VALUES (?1, ?2)";
+            self.db.execute(sql, [&stats.key, &text])
+        });
+        self.check(put).map(|_| ())
+    }
+
+    /// What each task cost, in the order in which they ended; a task that was interrupted is there several times. Runs
+    /// of earlier versions have none.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn task_stats(&self) -> Result<Vec<TaskStats>, Error> {
+        if !self.has_table("task_runs")? {
+            return Ok(vec![]);
+        }
+        let texts: rusqlite::Result<Vec<String>> = self
+            .db
+            .prepare("SELECT stats FROM task_runs ORDER BY id")
+            .and_then(|mut s| s.query_map([], |r| r.get(0))?.collect());
+        let texts = self.check(texts)?;
+        Ok(texts
+            .iter()
+            .filter_map(|text| serde_json::from_str(text).ok())
+            .collect())
+    }
+
+    /// How far each task is, in the plan's order.
+    pub(crate) fn task_counts(&self) -> Result<Vec<TaskCount>, Error> {
+        const SQL: &str = "SELECT f.object || ' ' || f.architecture || ' ' || f.initialization, count(*), \
+             count(r.key) FILTER (WHERE r.status = 'done'), count(r.key) FILTER (WHERE r.status = 'failed') \
+             FROM experiments e JOIN feature_sets f ON f.id = e.feature_set LEFT JOIN results r ON r.key = e.key \
+             GROUP BY f.object, f.architecture, f.initialization ORDER BY min(f.id)";
+        let counts = self.db.prepare(SQL).and_then(|mut s| {
+            s.query_map([], |r| {
+                Ok(TaskCount {
+                    name: r.get(0)?,
+                    total: r.get::<_, i64>(1)? as usize,
+                    done: r.get::<_, i64>(2)? as usize,
+                    failed: r.get::<_, i64>(3)? as usize,
+                })
+            })?
+            .collect()
+        });
+        self.check(counts)
+    }
+
+    /// The last failures in the plan's order, in words.
+    pub(crate) fn latest_failures(&self, most: usize) -> Result<Vec<String>, Error> {
+        const SQL: &str = "SELECT f.object || ' ' || f.architecture || ' ' || f.initialization || ' ' || f.layer || ' ' || \
+             e.model || ' ' || e.hyperparameter || ': ' || coalesce(r.error, '') \
+             FROM results r JOIN experiments e ON e.key = r.key JOIN feature_sets f ON f.id = e.feature_set \
+             WHERE r.status = 'failed' ORDER BY e.ordinal DESC LIMIT ?1";
+        let texts = self
+            .db
+            .prepare(SQL)
+            .and_then(|mut s| s.query_map([most as i64], |r| r.get(0))?.collect());
+        self.check(texts)
+    }
+
+    fn has_table(&self, name: &str) -> Result<bool, Error> {
+        const SQL: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+        let count = self.check(self.db.query_row(SQL, [name], |r| r.get::<_, i64>(0)))?;
+        Ok(count > 0)
+    }
+
+    /// Does `work` in one transaction: if it fails, nothing of it was done.
+    pub(crate) fn atomically<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.check(self.db.execute_batch("BEGIN IMMEDIATE"))?;
+        match work(self) {
+            Ok(value) => {
+                self.check(self.db.execute_batch("COMMIT"))?;
+                Ok(value)
+            }
+            Err(error) => {
+                // SQLite may have done so itself, as it does when the disk is full.
+                let _ = self.db.execute_batch("ROLLBACK");
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the stored result of an experiment is `outcome`, whatever time it took.
+    pub(crate) fn agrees(&self, key: &str, outcome: &Outcome) -> Result<bool, Error> {
+        let Outcome::Done {
+            auroc,
+            scores,
+            non_finite,
+            warning,
+            ..
+        } = outcome
+        else {
+            return Ok(false);
+        };
+        const SQL: &str = "SELECT auroc, scores, non_finite, warning FROM results WHERE key = ?1";
+        type Stored = (Option<f64>, Option<Vec<u8>>, Option<i64>, Option<String>);
+        let stored: Option<Stored> = self.check(self.db.prepare_cached(SQL).and_then(|mut statement| {
+            let row = statement.query_row([key], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)));
+            row.optional()
+        }))?;
+        let blob: Vec<u8> = scores.iter().flat_map(|s| s.to_le_bytes()).collect();
+        let wanted = (
+            Some(*auroc),
+            Some(blob),
+            Some(*non_finite as i64),
+            warning.clone(),
+        );
+        Ok(stored == Some(wanted))
     }
 
     /// Keys that have a result, and whether it is one; `false` is a failure.
@@ -516,4 +665,43 @@ impl Store {
             chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
         }))
     }
+}
+
+fn insert(t: &rusqlite::Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {
+    let mut image = t.prepare("INSERT INTO test_images VALUES (?1, ?2, ?3, ?4)")?;
+    for object in &plan.objects {
+        for (position, file) in object.test.iter().enumerate() {
+            image.execute(params![object.name, position as i64, file.relative, file.defect])?;
+        }
+    }
+    let mut set = t.prepare("INSERT INTO feature_sets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (id, s) in plan.feature_sets.iter().enumerate() {
+        let task = &plan.tasks[s.task];
+        set.execute(params![
+            id as i64,
+            s.key,
+            plan.objects[task.object].name,
+            s.augmented,
+            task.backbone.architecture(),
+            task.backbone.initialization(),
+            s.layer,
+            s.train_samples as i64,
+            s.weights_digest,
+        ])?;
+    }
+    let mut experiment = t.prepare("INSERT INTO experiments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    for (ordinal, e) in plan.experiments.iter().enumerate() {
+        experiment.execute(params![
+            ordinal as i64,
+            e.key,
+            e.feature_set as i64,
+            e.spec.model_name(),
+            e.spec.hyperparameter_json(),
+            e.dimensions as i64,
+            e.seed.to_string(),
+        ])?;
+    }
+    let identity = canonical(&plan.identity);
+    t.execute("INSERT INTO meta VALUES ('identity', ?1)", [identity])?;
+    Ok(())
 }

@@ -22,7 +22,8 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn of(row: &Row) -> Setting {
+    /// The setting of an experiment.
+    pub fn of(row: &Row) -> Setting {
         Setting {
             architecture: row.architecture.clone(),
             initialization: row.initialization.clone(),

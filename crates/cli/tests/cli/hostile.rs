@@ -357,15 +357,36 @@ fn a_full_disk_loses_nothing_that_was_stored() {
         return;
     }
     let unmount = || Command::new("umount").arg(&disk).status();
-    let full = bench.run(&quick("disk/run"));
-    let text = String::from_utf8_lossy(&full.stderr).into_owned();
-    let before = bench.run(&["export", "disk/run", "-o", "-"]);
-    let grown = Command::new("mount")
+    // Too small from the beginning: that is said before anything is computed.
+    let small = bench.run(&quick("disk/small"));
+    let resized = Command::new("mount")
         .args(["-o", "remount,size=64m"])
         .arg(&disk)
-        .status()
+        .status();
+    // Filled by somebody else once there are some results.
+    let args = quick("disk/run");
+    let child = bench
+        .command(&args)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
         .unwrap();
-    let finished = bench.run(&quick("disk/run"));
+    let start = std::time::Instant::now();
+    let stored = || bench.run(&["export", "disk/run", "-o", "-"]).stdout;
+    while !String::from_utf8_lossy(&stored()).contains(",done,") {
+        assert!(start.elapsed().as_secs() < 120, "no progress");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let mut filler = fs::File::create(disk.join("filler")).unwrap();
+    for block in [1 << 16, 1 << 12, 1] {
+        while std::io::Write::write_all(&mut filler, &vec![1; block]).is_ok() {}
+    }
+    drop(filler);
+    let full = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&full.stderr).into_owned();
+    let before = bench.run(&["export", "disk/run", "-o", "-"]);
+    fs::remove_file(disk.join("filler")).unwrap();
+    let finished = bench.run(&args);
     let after = if finished.status.success() {
         bench.timeless("disk/run")
     } else {
@@ -373,9 +394,12 @@ fn a_full_disk_loses_nothing_that_was_stored() {
     };
     unmount().unwrap();
 
+    assert!(resized.is_ok_and(|s| s.success()));
+    let text_of_small = String::from_utf8_lossy(&small.stderr).into_owned();
+    assert_eq!(small.status.code(), Some(1));
+    says(&text_of_small, &["disk"]);
     assert_eq!(full.status.code(), Some(1), "{text}");
     says(&text, &["disk is full", "repeat the same command"]);
-    assert!(grown.success());
     assert!(
         finished.status.success(),
         "{}",

@@ -7,13 +7,19 @@
     reason = "tests"
 )]
 
+mod check;
 mod common;
 mod determinism;
+mod eval;
 mod hostile;
 mod inspect;
+mod kill;
 mod onnx;
 mod plan;
 mod real;
 mod resume;
+mod shards;
+#[cfg(target_os = "linux")]
+mod slurm;
 mod text;
 mod weights;

@@ -5,8 +5,9 @@ use ndarray::{ArrayView1, s};
 use super::kernel::STRIP;
 use super::{Element, RowSums};
 
-/// Columns that are packed and multiplied at a time.
-pub(super) const PANEL: usize = 512;
+/// Columns that are packed and multiplied at a time: every part that is given to
+/// [`ProductsBuilder::add`](super::ProductsBuilder::add), but the last, is a multiple of them wide.
+pub const PANEL: usize = 512;
 /// Room for a panel of a row: eight rows a power of two apart would compete for the same lines of the cache.
 const ROW: usize = PANEL + 8;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::Kernel;
 use super::pack::{PANEL, centre_part_of_row};
-use super::tiles::{Blocks, multiply};
+use super::tiles::{Blocks, Multiplier};
 use super::{
     BTreeMap, Centre, Element, InnerProducts, RowSums, centre_of, check_columns, check_finite,
     exact_sq_distance,
@@ -145,18 +145,11 @@ impl StoredRows {
     ) -> Result<InnerProducts, DetectorError> {
         let (n, d) = rows.dim();
         let m = query.nrows();
-        let blocks = Blocks::new(&[rows], &query);
-        let mut tiles = blocks.cross_tiles();
-        let mut sums = multiply(
-            &mut tiles,
-            &blocks,
-            &[rows],
-            query,
-            &self.centre_row,
-            self.centre.mean,
-            Kernel::detect(),
-        );
-        let (train, cross) = blocks.assemble(&tiles);
+        let blocks = Blocks::new(&[n], m);
+        let mut multiplier = Multiplier::new(blocks, true, self.centre.mean, Kernel::detect());
+        let (train, new): (Vec<_>, Vec<_>) = (rows.outer_iter().collect(), query.outer_iter().collect());
+        multiplier.add(&train, &new, &self.centre_row);
+        let (train, cross, mut sums) = multiplier.finish();
         let mut products = InnerProducts {
             dimensions: d,
             train,

@@ -1,7 +1,7 @@
 //! Products of blocks of rows.
 
 use faer::Mat;
-use ndarray::{Array2, ArrayView1, ArrayView2};
+use ndarray::{Array2, ArrayView1};
 use rayon::prelude::*;
 
 use super::kernel::{Kernel, LEFT, STRIP, Sums};
@@ -40,7 +40,7 @@ pub(super) struct Blocks {
 }
 
 /// Products of the rows of one block with those of another.
-pub(super) struct Tile {
+struct Tile {
     rows: Block,
     columns: Block,
     /// Indices of the blocks among all.
@@ -49,7 +49,8 @@ pub(super) struct Tile {
 }
 
 impl Blocks {
-    pub(super) fn new<A, B>(train_groups: &[ArrayView2<'_, A>], query: &ArrayView2<'_, B>) -> Blocks {
+    /// Of groups of so many training rows, and query rows.
+    pub(super) fn new(train_groups: &[usize], query: usize) -> Blocks {
         let cut = |start: usize, len: usize| {
             (0..len).step_by(TILE).map(move |o| Block {
                 start: start + o,
@@ -58,13 +59,13 @@ impl Blocks {
         };
         let mut n = 0;
         let mut train = vec![];
-        for group in train_groups {
-            train.extend(cut(n, group.nrows()));
-            n += group.nrows();
+        for rows in train_groups {
+            train.extend(cut(n, *rows));
+            n += rows;
         }
         Blocks {
             train,
-            query: cut(n, query.nrows()).collect(),
+            query: cut(n, query).collect(),
             n,
         }
     }
@@ -74,7 +75,7 @@ impl Blocks {
     }
 
     /// Tiles at and below the diagonal, row by row, then those of query rows with training rows.
-    pub(super) fn tiles(&self) -> Vec<Tile> {
+    fn tiles(&self) -> Vec<Tile> {
         self.tiles_from(0)
     }
 
@@ -95,7 +96,7 @@ impl Blocks {
     }
 
     /// Those of query rows with training rows alone.
-    pub(super) fn cross_tiles(&self) -> Vec<Tile> {
+    fn cross_tiles(&self) -> Vec<Tile> {
         self.tiles_from(self.train.len())
     }
 
@@ -111,7 +112,7 @@ impl Blocks {
 
     /// Products of training rows, n x n, and of query rows with them, m x n. The former are left out, 0 x 0, if
     /// `tiles` are the cross tiles alone.
-    pub(super) fn assemble(&self, tiles: &[Tile]) -> (Array2<f64>, Array2<f64>) {
+    fn assemble(&self, tiles: &[Tile]) -> (Array2<f64>, Array2<f64>) {
         let n = self.n;
         let m = self.query.iter().map(|b| b.len()).sum();
         let absent = self.index(self.train.len() + self.query.len(), 0) - tiles.len();
@@ -150,82 +151,120 @@ impl Blocks {
     }
 }
 
-/// Consecutive rows of a block, some of them absent, of the training set or of the query.
-enum Strip<'a, A, B> {
-    Train(&'a [ArrayView1<'a, A>]),
-    Query(&'a [ArrayView1<'a, B>]),
-}
-
-impl<A, B> Strip<'_, A, B> {
-    fn len(&self) -> usize {
-        match self {
-            Strip::Train(rows) => rows.len(),
-            Strip::Query(rows) => rows.len(),
-        }
-    }
-}
-
-/// Fills `tiles`; gives the sums of all rows.
-pub(super) fn multiply<A: Element, B: Element>(
-    tiles: &mut [Tile],
-    blocks: &Blocks,
-    train_groups: &[ArrayView2<'_, A>],
-    query: ArrayView2<'_, B>,
-    centre: &[f64],
+/// Tiles that are being filled, columns after columns.
+pub(super) struct Multiplier {
+    blocks: Blocks,
+    tiles: Vec<Tile>,
+    /// Strips of consecutive rows (first, and one after the last), some of them empty; `first[b]` is the first one of
+    /// block b.
+    strips: Vec<(usize, usize)>,
+    first: Vec<usize>,
+    sums: Vec<Vec<RowSums>>,
+    panel: Vec<f64>,
+    /// Mean of the whole centre.
     mean: f64,
     kernel: Kernel,
-) -> Vec<RowSums> {
-    let train: Vec<_> = train_groups.iter().flat_map(|g| g.outer_iter()).collect();
-    let query: Vec<_> = query.outer_iter().collect();
-    let mut strips = vec![];
-    // The first strip of each block.
-    let mut first = vec![];
-    for (i, block) in blocks.all().enumerate() {
-        first.push(strips.len());
-        for strip in 0..block.strips() {
-            let start = (block.start + strip * STRIP).min(block.end);
-            let end = (start + STRIP).min(block.end);
-            strips.push(if i < blocks.train.len() {
-                Strip::Train(&train[start..end])
+}
+
+impl Multiplier {
+    /// For all tiles, or those of query rows with training rows alone.
+    pub(super) fn new(blocks: Blocks, cross_only: bool, mean: f64, kernel: Kernel) -> Multiplier {
+        let mut strips: Vec<(usize, usize)> = vec![];
+        let mut first = vec![];
+        for block in blocks.all() {
+            first.push(strips.len());
+            let starts = (block.start..block.end).step_by(STRIP);
+            strips.extend(starts.map(|start| (start, (start + STRIP).min(block.end))));
+            strips.resize(first[first.len() - 1] + block.strips(), (0, 0));
+        }
+        Multiplier {
+            tiles: if cross_only {
+                blocks.cross_tiles()
             } else {
-                Strip::Query(&query[start - blocks.n..end - blocks.n])
+                blocks.tiles()
+            },
+            blocks,
+            sums: strips
+                .iter()
+                .map(|(a, b)| vec![RowSums::default(); b - a])
+                .collect(),
+            strips,
+            first,
+            panel: vec![],
+            mean,
+            kernel,
+        }
+    }
+
+    /// Adds the products of some columns, of which `centre` is the part that is subtracted. What is added one after
+    /// the other gives the same bytes as all at once if every part but the last is a multiple of [`PANEL`] wide.
+    pub(super) fn add<A: Element, B: Element>(
+        &mut self,
+        train: &[ArrayView1<'_, A>],
+        query: &[ArrayView1<'_, B>],
+        centre: &[f64],
+    ) {
+        let n = self.blocks.n;
+        let needed = self.strips.len() * STRIP * PANEL.min(centre.len());
+        if self.panel.len() < needed {
+            self.panel.resize(needed, 0.0);
+        }
+        let Multiplier {
+            tiles,
+            strips,
+            first,
+            sums,
+            panel,
+            mean,
+            kernel,
+            ..
+        } = self;
+        for (from, centre) in (0..centre.len()).step_by(PANEL).zip(centre.chunks(PANEL)) {
+            let len = STRIP * centre.len();
+            let panel = &mut panel[..strips.len() * len];
+            panel
+                .par_chunks_mut(len)
+                .zip(&mut *sums)
+                .zip(&*strips)
+                .for_each(|((out, sums), (a, b))| {
+                    if *b <= n {
+                        pack_strip(&train[*a..*b], from, centre, *mean, out, sums);
+                    } else {
+                        pack_strip(&query[*a - n..*b - n], from, centre, *mean, out, sums);
+                    }
+                });
+            let panel = &*panel;
+            tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
+                let (i, j) = tile.blocks;
+                for depth in (0..len).step_by(STRIP * DEPTH) {
+                    let depth = depth..(depth + STRIP * DEPTH).min(len);
+                    let part = |strip: usize| &panel[strip * len..(strip + 1) * len][depth.clone()];
+                    for b in 0..tile.columns.len().div_ceil(STRIP) {
+                        let right = part(first[j] + b);
+                        // On the diagonal, what lies above it is not needed.
+                        let top = if i == j { b / 2 * 2 } else { 0 };
+                        for a in (top..tile.rows.strips()).step_by(2) {
+                            let left = [part(first[i] + a), part(first[i] + a + 1)];
+                            let mut sums: Sums = [[0.0; LEFT]; STRIP];
+                            kernel.multiply(left, right, &mut sums);
+                            add(&mut tile.values, a * STRIP, b * STRIP, &sums);
+                        }
+                    }
+                }
             });
         }
     }
-    let mut sums: Vec<Vec<RowSums>> = strips.iter().map(|s| vec![RowSums::default(); s.len()]).collect();
-    let mut panel = vec![0.0; strips.len() * STRIP * PANEL.min(centre.len())];
-    for (from, centre) in (0..centre.len()).step_by(PANEL).zip(centre.chunks(PANEL)) {
-        let len = STRIP * centre.len();
-        let panel = &mut panel[..strips.len() * len];
-        panel
-            .par_chunks_mut(len)
-            .zip(&mut sums)
-            .zip(&strips)
-            .for_each(|((out, sums), strip)| match strip {
-                Strip::Train(rows) => pack_strip(rows, from, centre, mean, out, sums),
-                Strip::Query(rows) => pack_strip(rows, from, centre, mean, out, sums),
-            });
-        let panel = &*panel;
-        tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
-            let (i, j) = tile.blocks;
-            for depth in (0..len).step_by(STRIP * DEPTH) {
-                let depth = depth..(depth + STRIP * DEPTH).min(len);
-                let part = |strip: usize| &panel[strip * len..(strip + 1) * len][depth.clone()];
-                for b in 0..tile.columns.len().div_ceil(STRIP) {
-                    let right = part(first[j] + b);
-                    // On the diagonal, what lies above it is not needed.
-                    let top = if i == j { b / 2 * 2 } else { 0 };
-                    for a in (top..tile.rows.strips()).step_by(2) {
-                        let left = [part(first[i] + a), part(first[i] + a + 1)];
-                        let mut sums: Sums = [[0.0; LEFT]; STRIP];
-                        kernel.multiply(left, right, &mut sums);
-                        add(&mut tile.values, a * STRIP, b * STRIP, &sums);
-                    }
-                }
-            }
-        });
+
+    /// Products of training rows, products of query rows with them, and the sums of all rows.
+    pub(super) fn finish(self) -> (Array2<f64>, Array2<f64>, Vec<RowSums>) {
+        let (train, cross) = self.blocks.assemble(&self.tiles);
+        (train, cross, self.sums.into_iter().flatten().collect())
     }
-    sums.into_iter().flatten().collect()
+
+    /// The sums of all rows so far.
+    pub(super) fn sums(&self) -> impl Iterator<Item = &RowSums> {
+        self.sums.iter().flatten()
+    }
 }
 
 /// Adds sums to the part of a tile that begins at (row, column).

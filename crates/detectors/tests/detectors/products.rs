@@ -1,4 +1,4 @@
-use blemish_detectors::{DetectorError, InnerProducts};
+use blemish_detectors::{COLUMN_BLOCK, DetectorError, InnerProducts, ProductsBuilder};
 use ndarray::{Array2, ArrayView2, Axis, array, concatenate, s};
 use proptest::prelude::*;
 
@@ -260,4 +260,78 @@ proptest! {
         let scale = x.iter().fold(0.0f64, |m, v| m.max(v.abs())).powi(2);
         prop_assert!((products.view().variance() - x.var(0.0)).abs() <= 1e-12 * scale);
     }
+}
+
+#[test]
+fn columns_by_columns_gives_the_bytes_of_all_at_once() {
+    let mut rng = 7u64;
+    let mut next = || {
+        rng = rng
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((rng >> 40) as f32 / (1u64 << 24) as f32 - 0.3).max(0.0)
+    };
+    let d = 3 * COLUMN_BLOCK + 77;
+    let mut all = Array2::from_shape_simple_fn((150 + 40 + 30, d), &mut next);
+    // Rows so near each other that distances come from the rows, training rows and others.
+    for (a, b) in [(3, 100), (5, 160), (9, 195), (170, 219)] {
+        let mut row = all.row(a).to_owned();
+        row[3] += 1e-3;
+        all.row_mut(b).assign(&row);
+    }
+    let parts = |columns: std::ops::Range<usize>| {
+        [
+            all.slice(s![..150, columns.clone()]),
+            all.slice(s![150..190, columns.clone()]),
+            all.slice(s![190.., columns]),
+        ]
+    };
+    let [a, b, q] = parts(0..d);
+    let whole = InnerProducts::from_rows(&[a, b], q).unwrap();
+    for step in [COLUMN_BLOCK, 2 * COLUMN_BLOCK] {
+        let mut centre = vec![];
+        for from in (0..d).step_by(step) {
+            centre.extend(InnerProducts::centre_of(parts(from..(from + step).min(d))[0]));
+        }
+        let mut builder = ProductsBuilder::new(&[150, 40], 30, centre).unwrap();
+        for from in (0..d).step_by(step) {
+            let [a, b, q] = parts(from..(from + step).min(d));
+            builder.add(&[a, b], q).unwrap();
+        }
+        let row = |i: usize| all.row(i).to_vec();
+        let parted = builder
+            .finish(|i, j| Ok(ProductsBuilder::sq_distance(&row(i), &row(j))))
+            .unwrap();
+        assert!(parted.to_bytes() == whole.to_bytes(), "{step} columns at a time");
+    }
+
+    // Kept and read again.
+    let bytes = whole.to_bytes();
+    assert_eq!(InnerProducts::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    let read = InnerProducts::from_bytes(&bytes).unwrap();
+    assert_eq!(read.view().train(), whole.view().train());
+    assert_eq!(
+        read.view().train_sq_distance(3, 100),
+        whole.view().train_sq_distance(3, 100)
+    );
+    assert_eq!(read.view().variance(), whole.view().variance());
+    assert!(InnerProducts::from_bytes(&bytes[..bytes.len() - 8]).is_err());
+    assert!(InnerProducts::from_bytes(&bytes[..bytes.len() - 3]).is_err());
+    assert!(InnerProducts::from_bytes(&bytes[1..]).is_err());
+    let mut huge = bytes.clone();
+    huge[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(InnerProducts::from_bytes(&huge).is_err());
+
+    // Wrong shapes.
+    let centre = || InnerProducts::centre_of(a);
+    assert!(ProductsBuilder::new(&[0, 3], 1, centre()).is_err());
+    let mut builder = ProductsBuilder::new(&[150, 40], 30, centre()).unwrap();
+    let [a, b, q] = parts(0..100);
+    assert!(builder.add(&[a, b], q).is_err(), "not a whole block");
+    let [a, b, q] = parts(0..COLUMN_BLOCK);
+    assert!(builder.add(&[b, a], q).is_err());
+    assert!(builder.add(&[a], q).is_err());
+    builder.add(&[a, b], q).unwrap();
+    assert_eq!(builder.columns_done(), COLUMN_BLOCK);
+    assert!(builder.finish(|_, _| Ok(0.0)).is_err(), "columns are missing");
 }
