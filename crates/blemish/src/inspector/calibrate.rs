@@ -74,7 +74,7 @@ impl Calibration {
     /// Whether a score is above the threshold.
     pub fn is_defective(&self, score: f64) -> bool {
         // NaN is no score of a good image.
-        !(score <= self.threshold())
+        score > self.threshold() || score.is_nan()
     }
 
     /// The probability that a new good image is rejected is at most this. It is at most the requested rate, unless

@@ -248,7 +248,8 @@ impl Inspector {
         let found = self.score_batch(images.len(), &|i| Ok(images[i].clone()), false);
         for (index, (found, expected)) in found.into_iter().zip(scores).enumerate() {
             let found = found?.score;
-            if !((found - expected).abs() <= TOLERANCE * expected.abs().max(1e-12)) {
+            let off = (found - expected).abs() / expected.abs().max(1e-12);
+            if off.is_nan() || off > TOLERANCE {
                 return Err(ModelFileError::OtherScores {
                     index,
                     expected: *expected,

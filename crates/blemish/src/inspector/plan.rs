@@ -222,7 +222,7 @@ impl FitPlan {
         let (patches, columns) = (embedding.patches(), embedding.columns);
         let values: usize = shapes.iter().map(|s| s.len()).sum();
         for (name, value) in [("bank", config.bank), ("candidates", config.candidates)] {
-            if value.is_some_and(|v| v < 2 || v > 50_000_000) {
+            if value.is_some_and(|v| !(2..=50_000_000).contains(&v)) {
                 return Err(Error::Config(format!("{name} is to be from 2 to 50000000 rows")));
             }
         }
