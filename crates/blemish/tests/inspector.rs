@@ -210,12 +210,6 @@ fn what_cannot_be_fitted_is_said_before_anything_runs() {
     };
     let error = Inspector::fit(&one, &quick(Method::MemoryBank), &|_| {}).unwrap_err();
     assert!(error.to_string().contains("at least 2"), "{error}");
-    // The same image twice: there is nothing to leave out.
-    let twice = Samples {
-        train: vec![bench.samples.train[0].clone(); 2],
-        ..bench.samples.clone()
-    };
-    assert!(Inspector::fit(&twice, &quick(Method::MemoryBank), &|_| {}).is_err());
     // An image that is none names itself.
     let path = bench.path("data/washer/train/good/003.png");
     std::fs::write(&path, "no image").unwrap();
