@@ -12,6 +12,7 @@ mod common;
 mod determinism;
 mod eval;
 mod hostile;
+mod inspect;
 mod kill;
 mod onnx;
 mod plan;
