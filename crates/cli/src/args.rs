@@ -121,6 +121,17 @@ pub(crate) enum Command {
         /// Run folder
         run: PathBuf,
     },
+    /// Write the report of a run: one HTML file, its tables as CSV and Markdown, its figures as SVG and PNG
+    #[command(
+        after_help = "The page needs nothing but itself. See docs/report.md for what each figure means.\n\n\
+            Examples:\n  blemish report run\n  blemish report run -o report --published results.csv.gz"
+    )]
+    Report(crate::report::ReportArgs),
+    /// Make a run of a published table of results, so that it can be reported
+    #[command(
+        after_help = "Example:\n  blemish import-published results.csv.gz --out study\n  blemish report study"
+    )]
+    ImportPublished(crate::report::ImportArgs),
     /// Write every experiment of a run to a file, one row each
     #[command(
         after_help = "Examples:\n  blemish export run --format csv -o results.csv\n  \
