@@ -7,11 +7,11 @@ set -euo pipefail
 bottle=$(realpath "${1:?give the folder of bottle}")
 scratch=${2:?give a scratch folder}
 cd "$(dirname "$0")/../../.."
-cargo build --release -p blemish-cli
-cargo build --release -p blemish --example stand_in_weights
-blemish=$PWD/target/release/blemish
+# BLEMISH names a program that is built already.
+[ -n "${BLEMISH:-}" ] || cargo build --release -p blemish-cli
+blemish=${BLEMISH:-$PWD/target/release/blemish}
 mkdir -p "$scratch"
-[ -d "$scratch/weights" ] || target/release/examples/stand_in_weights "$scratch/weights"
+[ -d "$scratch/weights" ] || cargo run --release -p blemish --example stand_in_weights -- "$scratch/weights"
 cd "$scratch"
 mapfile -t good < <(ls "$bottle"/train/good/*.png)
 mapfile -t defective < <(ls "$bottle"/test/broken_large/*.png)

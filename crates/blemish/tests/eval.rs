@@ -115,7 +115,7 @@ fn metrics_are_those_of_scores_and_maps() {
                 let mask = load_mask(path).unwrap();
                 Array2::from_shape_fn((9, 12), |(y, x)| mask.get_pixel(x as u32, y as u32).0[0] > 0)
             });
-            MapPixels::new(map.view(), mask.as_ref().map(Array2::view)).unwrap()
+            MapPixels::new(map.view(), mask.as_ref().map(|m| m.view())).unwrap()
         })
         .collect();
     let pixels = pixel_metrics(&maps, 0.3).unwrap();

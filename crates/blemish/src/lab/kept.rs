@@ -160,5 +160,12 @@ pub fn collect_garbage(run: &Path, plan: &Plan, products: bool) -> Result<Remove
         name.starts_with(".products")
             || (path.extension().is_some_and(|e| e == EXTENSION) && (products || !needed.contains(path)))
     })?;
+    // Other machines may be writing parts now, and hold no lock.
+    visit(super::parts::Parts::in_run(run, plan).folder(), &|path, name| {
+        let age = std::fs::metadata(path)
+            .and_then(|m| m.modified())
+            .map(|t| t.elapsed());
+        name.starts_with('.') && age.is_ok_and(|age| age.is_ok_and(|age| age.as_secs() > 3600))
+    })?;
     Ok(removed)
 }

@@ -26,7 +26,7 @@ impl std::str::FromStr for Bytes {
         };
         let number: f64 = text_[..text_.len() - unit.len()].parse().map_err(|_| wrong())?;
         let bytes = number * thousand.powi(power);
-        if !(bytes >= 1.0 && bytes < 1e18) {
+        if !(1.0..1e18).contains(&bytes) {
             return Err(wrong());
         }
         Ok(Bytes(bytes as u64))

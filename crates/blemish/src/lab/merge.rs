@@ -39,6 +39,7 @@ pub struct MergeSummary {
 /// [`Error::OtherPlan`] if there are results of another plan; if files cannot be read or the store cannot be written.
 pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSummary, Error> {
     let parts = Parts::in_run(run, plan);
+    parts.refresh();
     let mut summary = MergeSummary::default();
     let finished = folder.store().finished()?;
     let told = folder.store().task_stats()?;
@@ -80,9 +81,7 @@ pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSum
         }
         Ok(())
     })?;
-    if summary.merged > 0 {
-        folder.store().fold()?;
-    }
+    folder.store().fold()?;
     let progress = folder.store().progress()?;
     summary.done = progress.done;
     summary.failed = progress.failed;

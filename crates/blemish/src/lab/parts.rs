@@ -282,6 +282,16 @@ impl Parts {
         }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes a file server tell what is new in the folder: a client may remember for a minute that a file was not there,
+    /// but asks again when a folder is opened.
+    pub(crate) fn refresh(&self) {
+        let _ = std::fs::read_dir(&self.folder);
+    }
+
     fn path(&self, set: &FeatureSet, extension: &str) -> PathBuf {
         self.folder.join(format!("{}.{extension}", set.key))
     }

@@ -75,7 +75,9 @@ impl RunOptions {
     /// Bounds of a run in the folder `run` with so many threads.
     pub(crate) fn bounds(&self, run: &std::path::Path, threads: usize) -> Bounds {
         let part = |bytes: Bytes, tenths: u64| Bytes(bytes.0 / 10 * tenths);
-        let free = || available_memory().map_or(Bytes(8_000_000_000), |free| part(free, 8));
+        // Predictions err on the safe side: nothing is refused for them that was not asked for.
+        let least = Bytes(1_000_000_000);
+        let free = || available_memory().map_or(Bytes(8_000_000_000), |free| part(free, 8).max(least));
         let disk = || {
             let free = free_disk(&self.scratch_folder(run)).map_or(Bytes(SCRATCH), |free| part(free, 9));
             free.min(Bytes(SCRATCH))

@@ -8,12 +8,12 @@ use super::memory::Bytes;
 use crate::Error;
 
 /// The program itself: code, threads, the store, the plan.
-const PROGRAM: u64 = 80_000_000;
+const PROGRAM: u64 = 100_000_000;
 /// Source images decoded at a time, at most.
 pub(crate) const CHUNK: usize = 8;
 /// A source image and what its decoding and resizing needs, in bytes: 1024 x 1024 pixels as f32 in three colours, and
 /// smaller copies of it.
-const IMAGE: u64 = 40_000_000;
+const IMAGE: u64 = 20_000_000;
 /// Columns of all rows that are in memory while rows on disk are multiplied.
 const PART_ON_DISK: u64 = 4096;
 
@@ -66,10 +66,10 @@ pub(crate) struct Schedule {
 fn network(backbone: &Backbone) -> (u64, u64) {
     match backbone {
         Backbone::Builtin { architecture, .. } => match architecture {
-            Architecture::Resnet18 => (330_000_000, 8_000_000),
-            Architecture::Resnet50 => (280_000_000, 10_000_000),
-            Architecture::WideResnet50_2 => (900_000_000, 14_000_000),
-            Architecture::VitBase16 | Architecture::VitBase32 => (420_000_000, 6_000_000),
+            Architecture::Resnet18 => (260_000_000, 2_000_000),
+            Architecture::Resnet50 => (330_000_000, 4_000_000),
+            Architecture::WideResnet50_2 => (900_000_000, 8_000_000),
+            Architecture::VitBase16 | Architecture::VitBase32 => (400_000_000, 4_000_000),
         },
         // The runtime keeps what it computed; how much is not known.
         Backbone::Onnx(_) => (1_000_000_000, 40_000_000),
@@ -247,9 +247,14 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2, 3]);
         // And with little memory smaller chunks.
-        let schedule = Schedule::new(&RESNET50, &hazelnut(), bounds("1.2G", "16G")).unwrap();
+        let few = TaskSize {
+            train: 20,
+            test: 10,
+            ..hazelnut()
+        };
+        let schedule = Schedule::new(&RESNET50, &few, bounds("700M", "16G")).unwrap();
         assert!(schedule.passes[0].chunk < CHUNK);
-        assert!(schedule.memory <= 1_200_000_000);
+        assert!(schedule.memory <= 700_000_000);
     }
 
     #[test]

@@ -73,8 +73,10 @@ pub fn run_shard(
         summary: RefCell::default(),
         error: RefCell::default(),
     };
-    for index in options.chosen(plan)? {
-        publisher.task(index, run_folder, on_event)?;
+    let tasks = options.chosen(plan)?;
+    // Networks of one object share its prepared images. Before each object, results that came meanwhile are found.
+    for group in tasks.chunk_by(|a, b| plan.tasks[*a].object == plan.tasks[*b].object) {
+        publisher.tasks(group, run_folder, on_event)?;
         if publisher.summary.borrow().stopped {
             break;
         }
@@ -98,13 +100,16 @@ struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    fn task(&self, index: usize, run_folder: &Path, on_event: &dyn Fn(Event<'_>)) -> Result<(), Error> {
+    fn tasks(&self, tasks: &[usize], run_folder: &Path, on_event: &dyn Fn(Event<'_>)) -> Result<(), Error> {
         let plan = self.plan;
-        let sets = plan.tasks[index].feature_sets.clone();
+        let sets: Vec<usize> = tasks
+            .iter()
+            .flat_map(|task| plan.tasks[*task].feature_sets.clone())
+            .collect();
         self.summary.borrow_mut().feature_sets += sets.len();
         let mut known = vec![];
         let mut unfinished = 0;
-        for i in sets.clone() {
+        for i in sets {
             let set = &plan.feature_sets[i];
             match self.parts.read(plan, set)? {
                 Found::Nothing(damaged) => {
@@ -140,7 +145,7 @@ impl Publisher<'_> {
         })?;
         let stop = self.options.stop.clone().unwrap_or_default();
         let options = RunOptions {
-            tasks: Some(vec![index]),
+            tasks: Some(tasks.to_vec()),
             // What is to be computed again was left out above.
             retry_failed: false,
             stop: Some(stop.clone()),
@@ -158,7 +163,7 @@ impl Publisher<'_> {
                 }
                 Event::TaskEnded { stats } if stats.complete => {
                     self.publish();
-                    self.keep(self.parts.publish_stats(&plan.tasks[index], stats));
+                    self.keep(self.parts.publish_stats(&plan.tasks[stats.task], stats));
                 }
                 _ => self.publish(),
             }
@@ -195,7 +200,9 @@ impl Publisher<'_> {
             let outcomes = incomplete.remove(&i).unwrap_or_default();
             let mut summary = self.summary.borrow_mut();
             if let Some(message) = transient(self.plan, set, &outcomes) {
-                summary.transient.push(message);
+                if !summary.transient.contains(&message) {
+                    summary.transient.push(message);
+                }
                 continue;
             }
             match self.parts.publish(self.plan, set, &part) {
@@ -261,6 +268,7 @@ pub fn task_states(
     tasks: impl IntoIterator<Item = usize>,
 ) -> Result<Vec<TaskState>, Error> {
     let parts = Parts::in_run(run_folder, plan);
+    parts.refresh();
     tasks
         .into_iter()
         .map(|task| {

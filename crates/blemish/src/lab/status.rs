@@ -1,6 +1,6 @@
 //! How far a run is, for its own progress bar and for other processes: `RUN/status.json`, rewritten every second or so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,9 +51,9 @@ fn path_in(run: &Path) -> PathBuf {
 #[derive(Debug)]
 pub struct Tracker {
     /// Predicted seconds and network of each task.
-    predicted: HashMap<usize, ([f64; 3], String)>,
+    predicted: BTreeMap<usize, ([f64; 3], String)>,
     /// Seconds spent, and seconds predicted for the same, by network.
-    measured: HashMap<String, (f64, f64)>,
+    measured: BTreeMap<String, (f64, f64)>,
     heartbeat: Heartbeat,
     start: Instant,
     task_start: Instant,
@@ -73,13 +73,12 @@ impl Tracker {
             .iter()
             .filter(|p| p.finished < p.experiments)
             .map(|p| (p.task, (p.stages_s, plan.tasks[p.task].backbone.architecture())));
-        let predicted: HashMap<_, _> = predicted.collect();
-        let mut pending: Vec<usize> = predicted.keys().copied().collect();
-        pending.sort_unstable();
+        let predicted: BTreeMap<_, _> = predicted.collect();
+        let pending = predicted.keys().copied().collect();
         let now = Instant::now();
         Tracker {
             predicted,
-            measured: HashMap::new(),
+            measured: BTreeMap::new(),
             heartbeat: Heartbeat {
                 process: std::process::id(),
                 started: seconds_since_1970(),

@@ -381,6 +381,7 @@ fn a_full_disk_loses_nothing_that_was_stored() {
     for block in [1 << 16, 1 << 12, 1] {
         while std::io::Write::write_all(&mut filler, &vec![1; block]).is_ok() {}
     }
+    drop(filler);
     let full = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&full.stderr).into_owned();
     let before = bench.run(&["export", "disk/run", "-o", "-"]);

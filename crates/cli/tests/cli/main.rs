@@ -10,7 +10,9 @@
 mod check;
 mod common;
 mod determinism;
+mod eval;
 mod hostile;
+mod inspect;
 mod kill;
 mod onnx;
 mod plan;

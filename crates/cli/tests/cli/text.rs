@@ -20,6 +20,8 @@ fn help_texts() {
         vec!["compare"],
         vec!["demo"],
         vec!["synth"],
+        vec!["check"],
+        vec!["eval"],
         vec!["weights"],
         vec!["weights", "list"],
         vec!["weights", "import"],
