@@ -473,6 +473,9 @@ impl MixFill for plotters::style::RGBColor {
     }
 }
 
+/// Name, colour and points.
+type Line = (String, Ink, Vec<(f64, f64)>);
+
 /// Figure 4: mean train and test time against dimension and against sample count.
 pub(crate) fn scaling(data: &RunData) -> Vec<Figure> {
     let dimension = |e: &super::data::Experiment| {
@@ -514,7 +517,7 @@ pub(crate) fn scaling(data: &RunData) -> Vec<Figure> {
     panels
         .into_iter()
         .filter_map(|(id, title, by_dimension, train)| {
-            let mut lines: Vec<(String, Ink, Vec<(f64, f64)>)> = vec![];
+            let mut lines: Vec<Line> = vec![];
             for model in &data.models {
                 let mut points: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
                 for e in data.experiments.iter().filter(|e| e.row.model == *model) {

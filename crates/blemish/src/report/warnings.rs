@@ -28,11 +28,11 @@ fn family(data: &RunData, recipe: usize) -> String {
     }
 }
 
-fn by_family<'a>(
-    data: &'a RunData,
-    of: impl Fn(&Experiment) -> bool,
-) -> BTreeMap<String, (Vec<&'a Experiment>, usize)> {
-    let mut found: BTreeMap<String, (Vec<&Experiment>, usize)> = BTreeMap::new();
+/// Experiments of a family that something is true of, and how many it has with a result.
+type Families<'a> = BTreeMap<String, (Vec<&'a Experiment>, usize)>;
+
+fn by_family<'a>(data: &'a RunData, of: impl Fn(&Experiment) -> bool) -> Families<'a> {
+    let mut found = Families::new();
     for e in data.experiments.iter().filter(|e| e.row.status == Status::Done) {
         let entry = found.entry(family(data, e.recipe)).or_default();
         entry.1 += 1;
