@@ -17,6 +17,7 @@ mod kill;
 mod onnx;
 mod plan;
 mod real;
+mod report;
 mod resume;
 mod shards;
 #[cfg(target_os = "linux")]
