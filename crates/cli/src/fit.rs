@@ -102,6 +102,17 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
             args.output.display()
         );
     }
+    // Not after the fit.
+    if let Some(folder) = args.output.parent()
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        anyhow::bail!(
+            "{}: there is no folder {}",
+            args.output.display(),
+            folder.display()
+        );
+    }
     let config = args.config();
     note(format!("{}: {} good images", samples.name, samples.train.len()));
     let inspector = with_threads(args.threads, || {

@@ -124,7 +124,7 @@ fn maps_are_written_where_the_images_lie() {
     assert!(bench.path("twice/000.png").is_file() && bench.path("twice/000-2.png").is_file());
     bench.ok(&fit("data/washer", "lof.blemish", &["--seed", "1"])
         .iter()
-        .map(|a| if *a == "memory-bank" { "knn" } else { a })
+        .map(|a| if *a == "memory-bank" { "knn" } else { *a })
         .collect::<Vec<_>>());
     let text = bench.fails(1, &["score", "lof.blemish", one, "--maps", "none"]);
     assert!(text.contains("no maps"), "{text}");
