@@ -193,24 +193,41 @@ impl ImageFacts {
     }
 }
 
-/// Means of brightness of equal parts; of an image with fewer pixels, the pixels.
+/// Means of brightness of equal parts, of which each pixel belongs to one or, by its share, to two: so that the same
+/// picture in another size has the same means.
 fn thumbnail(image: &RgbImage) -> Vec<f32> {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let range = |i: usize, n: usize| {
-        let start = i * n / THUMBNAIL;
-        start..((i + 1) * n / THUMBNAIL).max(start + 1).min(n)
-    };
-    let mut out = Vec::with_capacity(THUMBNAIL * THUMBNAIL);
-    for v in 0..THUMBNAIL {
-        for u in 0..THUMBNAIL {
-            let (mut sum, mut count) = (0u64, 0u64);
-            for y in range(v, height) {
-                let columns = range(u, width);
-                let row = &image.as_raw()[3 * (y * width + columns.start)..3 * (y * width + columns.end)];
-                sum += row.iter().map(|v| u64::from(*v)).sum::<u64>();
-                count += row.len() as u64;
+    let mut sums = vec![0.0_f64; THUMBNAIL * THUMBNAIL];
+    let (columns, rows) = (shares(width), shares(height));
+    let mut row = [0.0_f64; THUMBNAIL];
+    for (pixels, parts) in image.as_raw().chunks_exact(3 * width.max(1)).zip(&rows) {
+        row.fill(0.0);
+        for (pixel, parts) in pixels.as_chunks::<3>().0.iter().zip(&columns) {
+            let sum = f64::from(pixel.iter().map(|v| u32::from(*v)).sum::<u32>());
+            parts.iter().for_each(|(cell, share)| row[*cell] += share * sum);
+        }
+        for (v, share) in parts {
+            for (to, from) in sums[v * THUMBNAIL..].iter_mut().zip(&row) {
+                *to += share * from;
             }
-            out.push((sum as f64 / (255.0 * count.max(1) as f64)) as f32);
+        }
+    }
+    sums.iter().map(|sum| (sum / (3.0 * 255.0)) as f32).collect()
+}
+
+/// For each of n pixels of a side, the cells of the thumbnail that it lies in and its share of each; the shares of a cell
+/// add up to 1.
+fn shares(n: usize) -> Vec<Vec<(usize, f64)>> {
+    let length = n as f64 / THUMBNAIL as f64;
+    let mut out = vec![vec![]; n];
+    for cell in 0..THUMBNAIL {
+        let (start, end) = (cell as f64 * length, (cell + 1) as f64 * length);
+        let last = (end.ceil() as usize).min(n);
+        for (pixel, parts) in out.iter_mut().enumerate().take(last).skip(start.floor() as usize) {
+            let covered = end.min((pixel + 1) as f64) - start.max(pixel as f64);
+            if covered > 0.0 {
+                parts.push((cell, covered / length));
+            }
         }
     }
     out
