@@ -100,6 +100,11 @@
     document.getElementById("x" + match[1]).scrollIntoView({ block: "center" });
   };
   addEventListener("hashchange", follow);
+  // A second click on the same link changes no address.
+  document.addEventListener("click", event => {
+    const link = event.target.closest('a[href^="#x"]');
+    if (link && link.hash === location.hash) follow();
+  });
   show();
   follow();
 })();

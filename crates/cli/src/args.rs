@@ -87,12 +87,14 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Run a plan that was frozen, or some of its tasks as one of many processes
     #[command(
-        after_help = "RUN is made by `blemish plan`. Without --task and --shard all of it runs here, and RUN/store.sqlite has the\n\
-            results, as with `blemish grid`. With either any number of processes, here or on other machines, share\n\
-            RUN: each skips what has results, and publishes those of a feature set in RUN/parts as soon as they are\n\
-            complete. `blemish missing RUN` tells what is left, `blemish merge RUN` puts all into the store.\n\n\
-            Exit codes with --task or --shard: 0 done, 75 worth another try (stopped, or files could not be read or\n\
-            written), 65 another try will not help (failed experiments, another plan), 2 wrong usage.\n\n\
+        after_help = "RUN is made by `blemish plan`. Without --task and --shard all of it runs here, as with\n\
+            `blemish grid`, and the results go to RUN/store.sqlite.\n\n\
+            With --task or --shard any number of processes, here or on other machines, share RUN. Each skips\n\
+            what has results, and publishes those of a feature set in RUN/parts as soon as they are complete.\n\
+            `blemish missing RUN` tells what is left, `blemish merge RUN` puts all into the store.\n\n\
+            Exit codes with --task or --shard: 0 done; 75 worth another try: it was stopped, or files could\n\
+            not be read or written; 65 another try will not help: experiments failed, results differ, another\n\
+            plan; 2 wrong usage.\n\n\
             Examples:\n  blemish run run --shard 0/4\n  blemish run run --task $SLURM_ARRAY_TASK_ID"
     )]
     Run(Box<RunCommandArgs>),
@@ -102,8 +104,8 @@ pub(crate) enum Command {
     /// Put the results of `blemish run --task` and `--shard` into the store of the run
     #[command(
         after_help = "It may be repeated, and done before all results are there: what is in the store stays.\n\n\
-            Exit codes: 0 all results are there, 75 some are missing, 65 some experiments failed or differ from\n\
-            results that were there first.\n\n\
+            Exit codes: 0 all results are there, 75 some are missing, 65 some experiments failed, or differ\n\
+            from results that were there first.\n\n\
             Example:\n  blemish merge run"
     )]
     Merge {
@@ -119,6 +121,17 @@ pub(crate) enum Command {
         /// Run folder
         run: PathBuf,
     },
+    /// Write the report of a run: one HTML file, its tables as CSV and Markdown, its figures as SVG and PNG
+    #[command(
+        after_help = "The page needs nothing but itself. See docs/report.md for what each figure means.\n\n\
+            Examples:\n  blemish report run\n  blemish report run -o report --published results.csv.gz"
+    )]
+    Report(crate::report::ReportArgs),
+    /// Make a run of a published table of results, so that it can be reported
+    #[command(
+        after_help = "Example:\n  blemish import-published results.csv.gz --out study\n  blemish report study"
+    )]
+    ImportPublished(crate::report::ImportArgs),
     /// Write every experiment of a run to a file, one row each
     #[command(
         after_help = "Examples:\n  blemish export run --format csv -o results.csv\n  \

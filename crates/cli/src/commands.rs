@@ -47,9 +47,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Merge { run } => Ok(cluster::exit_code(cluster::merge(&run))),
         Command::Submit(command) => submit::submit(&command),
         Command::Results { run } => {
-            print(tables::summary(&Summary::new(&Store::open(&run)?.rows()?)))?;
+            let store = Store::open(&run)?;
+            print(tables::summary(&Summary::new(&store.rows()?)))?;
+            crate::report::print_choices(&store)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report(args) => crate::report::run(&args),
+        Command::ImportPublished(args) => crate::report::import(&args),
         Command::Export { run, format, output } => export(&run, format, &output),
         Command::Compare {
             runs,
@@ -147,8 +151,10 @@ fn demo(args: &DemoArgs) -> Result<ExitCode> {
         ..RunOptions::default()
     };
     let code = grid(&config, &run, &options, false)?;
+    crate::report::write(&run, &args.out.join("report"), None)?;
     print(format!(
-        "Next:\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
+        "Next:\n  open {}\n  blemish export {} --format csv -o results.csv\n  blemish grid YOUR_DATA --out YOUR_RUN --initializations random",
+        args.out.join("report/report.html").display(),
         run.display()
     ))?;
     Ok(code)

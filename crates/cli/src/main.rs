@@ -11,6 +11,7 @@ mod gc;
 mod output;
 mod plan;
 mod progress;
+mod report;
 mod run_args;
 mod score;
 mod selection;

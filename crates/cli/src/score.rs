@@ -157,10 +157,11 @@ fn write_maps(
     overlaid: bool,
 ) -> Result<()> {
     let Some(map) = &inspection.map else { return Ok(()) };
-    // One scale for all images, so that they can be compared: the threshold lies in the middle.
+    // One scale for all images, so that they can be compared. An overlay begins at half of the threshold: what is like
+    // the good images stays as it is.
     let scale = if threshold > 0.0 {
         MapScale {
-            low: 0.0,
+            low: if overlaid { 0.5 * threshold as f32 } else { 0.0 },
             high: 2.0 * threshold as f32,
         }
     } else {

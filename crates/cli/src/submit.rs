@@ -18,9 +18,9 @@ use crate::output::{note, print};
 pub(crate) enum SubmitCommand {
     /// As job arrays of Slurm: submits what is missing, waits, and submits again what is missing still
     #[command(
-        after_help = "Everything after -- goes to sbatch as it is. Needs sbatch and squeue here, and RUN, the images, the weights\n\
-            and this program under the same names on every node. Interrupt it at any time: the jobs go on, and\n\
-            the same command waits for them.\n\n\
+        after_help = "Everything after -- goes to sbatch as it is. RUN, the images, the weights and this program must be\n\
+            found under the same names on every node. Interrupt it at any time: the jobs go on, and the same\n\
+            command waits for them.\n\n\
             Exit codes: 0 all results are there, 75 some are still missing, 65 some experiments failed.\n\n\
             Example:\n  blemish submit slurm run -- --partition=cpu --cpus-per-task=8 --mem=8G --time=2:00:00"
     )]

@@ -208,7 +208,8 @@ pub fn overlay(
         }
         let t = scale.part(map[[y, x]]);
         let (old, new) = (image.get_pixel(px, py).0, heat(t));
-        let opacity = 0.75 * t.sqrt();
+        // Faint where low: the dark end of the colours would look like dirt on a bright part.
+        let opacity = 0.85 * t;
         Rgb(std::array::from_fn(|c| {
             (f32::from(old[c]) * (1.0 - opacity) + f32::from(new[c]) * opacity).round() as u8
         }))

@@ -29,6 +29,8 @@ pub struct Survey {
     pub train: Vec<ImageFile>,
     /// Images to test with.
     pub test: Vec<ImageFile>,
+    /// Images and folders of images that are of no use where they lie, such as `train/bad` or `test/000.png`.
+    pub unused: Vec<PathBuf>,
     /// What is wrong with the folders and masks, in the order in which it was found.
     pub faults: Vec<ImagesError>,
 }
@@ -71,6 +73,8 @@ fn object(name: String, folder: PathBuf) -> Survey {
         &mut faults,
     );
     sort(&mut train);
+    let mut unused = unused_in(&folder.join("train"), true);
+    unused.extend(unused_in(&folder.join("test"), false));
     let mut test = vec![];
     let test_folder = folder.join("test");
     if test_folder.is_dir() {
@@ -111,8 +115,22 @@ fn object(name: String, folder: PathBuf) -> Survey {
         folder,
         train,
         test,
+        unused,
         faults,
     }
+}
+
+/// Image files of a folder, and with `folders` its folders but for `good` that hold image files.
+fn unused_in(folder: &Path, folders: bool) -> Vec<PathBuf> {
+    // What cannot be listed is a fault elsewhere, or of no use.
+    let files = |p: &Path| image_paths(p).unwrap_or_default();
+    let mut out = files(folder);
+    for path in list(folder).unwrap_or_default() {
+        if folders && path.is_dir() && !path.ends_with("good") && !files(&path).is_empty() {
+            out.push(path);
+        }
+    }
+    out
 }
 
 fn collect<T>(listed: Result<Vec<T>, ImagesError>, faults: &mut Vec<ImagesError>) -> Vec<T> {

@@ -18,17 +18,34 @@ pub(super) fn fault(fault: &ImagesError, folder: &Path) -> Finding {
         ImagesError::Io { path, .. } => ("unreadable", Some(path)),
         _ => ("layout", None),
     };
-    let relative = |path: &std::path::PathBuf| {
-        let path = path.strip_prefix(folder).unwrap_or(path);
-        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-        parts.join("/")
-    };
     Finding {
         severity: Severity::Error,
         code,
         message: fault.to_string(),
-        files: path.map(relative).into_iter().collect(),
+        files: path.map(|path| relative(path, folder)).into_iter().collect(),
     }
+}
+
+/// A path as seen from a folder, separated by `/`.
+fn relative(path: &Path, folder: &Path) -> String {
+    let path = path.strip_prefix(folder).unwrap_or(path);
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// Images where no one looks for them.
+pub(super) fn unused(survey: &Survey) -> Option<Finding> {
+    if survey.unused.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        severity: Severity::Warning,
+        code: "unused",
+        message: "images lie where they are not used: good ones to learn from belong into train/good, others into test/good \
+                  and test/DEFECT"
+            .into(),
+        files: survey.unused.iter().map(|path| relative(path, &survey.folder)).collect(),
+    })
 }
 
 fn names(images: &[&Readable<'_>]) -> Vec<String> {

@@ -95,9 +95,15 @@ pub struct CheckedObject {
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
     /// What was checked.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Its objects, at least one.
     pub objects: Vec<CheckedObject>,
+}
+
+/// A path that is not UTF-8 is no reason to say nothing at all.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 impl CheckReport {
@@ -141,6 +147,7 @@ pub fn check(
                 folder: path.into(),
                 train: samples.train,
                 test: samples.test,
+                unused: vec![],
                 faults: vec![],
             }]
         }
@@ -218,6 +225,7 @@ fn check_object(survey: Survey, config: &CheckConfig, on_event: &dyn Fn(&CheckEv
     findings.extend(findings::duplicates(&readable));
     findings.extend(findings::masks(&survey.test));
     findings.extend(findings::counts(&survey));
+    findings.extend(findings::unused(&survey));
     findings.extend(split::brightness(&readable));
     if config.suspects {
         findings.extend(suspects(&survey, &readable, config, on_event));

@@ -1,7 +1,5 @@
 //! The memory bank of PatchCore (Roth et al., 2022): good patches, and the distance of a new patch to the nearest.
 
-use std::ops::Range;
-
 use blemish_backbones::PackedRows;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -13,12 +11,10 @@ const STRETCH: usize = 256;
 /// How many rows around the nearest one the image's score is weighted by, itself included (b in the paper).
 const SUPPORT: usize = 9;
 
-/// Good patches, grouped by the image that they are of.
+/// Good patches.
 #[derive(Debug)]
 pub(crate) struct MemoryBank {
     pub(crate) rows: Array2<f32>,
-    /// The training image of each row, ascending.
-    pub(crate) images: Vec<u32>,
     packed: PackedRows,
 }
 
@@ -30,64 +26,41 @@ pub(crate) struct Nearest {
 }
 
 impl MemoryBank {
-    /// `images` is ascending, one for each row.
-    pub(crate) fn new(rows: Array2<f32>, images: Vec<u32>) -> MemoryBank {
+    pub(crate) fn new(rows: Array2<f32>) -> MemoryBank {
         // |x - y|^2 = |x|^2 - 2 (x y - |y|^2 / 2): the nearest y is where the bracket is greatest.
         let offsets: Vec<f32> = rows
             .outer_iter()
             .map(|row| (-0.5 * row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>()) as f32)
             .collect();
         let packed = PackedRows::new(rows.view(), &offsets);
-        MemoryBank { rows, images, packed }
+        MemoryBank { rows, packed }
     }
 
-    /// The rows that are of training image `image`.
-    fn of_image(&self, image: u32) -> Range<usize> {
-        self.images.partition_point(|i| *i < image)..self.images.partition_point(|i| *i <= image)
-    }
-
-    /// For each of the `patches` the nearest row that is not of the training image `without`. Found by products in f32
-    /// (of rows that are equally far within rounding, any may be taken), measured in f64.
-    pub(crate) fn nearest(&self, patches: ArrayView2<'_, f32>, without: Option<u32>) -> Vec<Nearest> {
-        let without = without.map_or(0..0, |image| self.of_image(image));
+    /// For each of the `patches` the nearest row. Found by products in f32 (of rows that are equally far within rounding, any
+    /// may be taken), measured in f64.
+    pub(crate) fn nearest(&self, patches: ArrayView2<'_, f32>) -> Vec<Nearest> {
         let blocks: Vec<Vec<Nearest>> = patches
             .axis_chunks_iter(Axis(0), BLOCK)
             .into_par_iter()
             .map_init(
                 || vec![0.0; BLOCK * STRETCH],
-                |products, block| self.nearest_of_block(block, &without, products),
+                |products, block| self.nearest_of_block(block, products),
             )
             .collect();
         blocks.into_iter().flatten().collect()
     }
 
-    fn nearest_of_block(
-        &self,
-        block: ArrayView2<'_, f32>,
-        without: &Range<usize>,
-        products: &mut [f32],
-    ) -> Vec<Nearest> {
+    fn nearest_of_block(&self, block: ArrayView2<'_, f32>, products: &mut [f32]) -> Vec<Nearest> {
         let mut best = vec![(f32::NEG_INFINITY, usize::MAX); block.nrows()];
         for start in (0..self.packed.len()).step_by(STRETCH) {
             let range = start..(start + STRETCH).min(self.packed.len());
             self.packed.products(block, range.clone(), products);
-            // What is left out lies between two parts.
-            let first = 0..without.start.clamp(range.start, range.end) - start;
-            let second = without.end.clamp(range.start, range.end) - start..range.len();
-            let parts = if without.is_empty() {
-                [0..range.len(), 0..0]
-            } else {
-                [first, second]
-            };
             for (best, products) in best.iter_mut().zip(products.chunks_exact(range.len())) {
-                for part in parts.iter().filter(|part| !part.is_empty()) {
-                    let values = &products[part.clone()];
-                    let greatest = greatest(values);
-                    if greatest > best.0
-                        && let Some(at) = values.iter().position(|v| *v == greatest)
-                    {
-                        *best = (greatest, start + part.start + at);
-                    }
+                let greatest = greatest(products);
+                if greatest > best.0
+                    && let Some(at) = products.iter().position(|v| *v == greatest)
+                {
+                    *best = (greatest, start + at);
                 }
             }
         }
@@ -106,12 +79,7 @@ impl MemoryBank {
 
     /// The image's score from its patches and their nearest rows: the distance of the patch that is farthest, weighted
     /// by how crowded the bank is around its nearest row (equation 7 of the paper).
-    pub(crate) fn image_score(
-        &self,
-        patches: ArrayView2<'_, f32>,
-        nearest: &[Nearest],
-        without: Option<u32>,
-    ) -> f64 {
+    pub(crate) fn image_score(&self, patches: ArrayView2<'_, f32>, nearest: &[Nearest]) -> f64 {
         // Of equal ones the first.
         let farthest = (0..nearest.len()).reduce(|a, b| {
             if nearest[b].distance > nearest[a].distance {
@@ -125,10 +93,8 @@ impl MemoryBank {
         if !far.is_finite() {
             return far;
         }
-        let without = without.map_or(0..0, |image| self.of_image(image));
         let centre = self.rows.row(row);
         let mut around: Vec<(f64, usize)> = (0..self.rows.nrows())
-            .filter(|i| !without.contains(i))
             .map(|i| (distance(centre, self.rows.row(i)), i))
             .collect();
         let count = SUPPORT.min(around.len());
@@ -203,7 +169,7 @@ mod tests {
     }
 
     /// Every distance, by definition.
-    fn plainly(bank: &MemoryBank, patch: ArrayView1<'_, f32>, without: Option<u32>) -> Nearest {
+    fn plainly(bank: &MemoryBank, patch: ArrayView1<'_, f32>) -> Nearest {
         let mut best = Nearest {
             distance: f64::INFINITY,
             row: usize::MAX,
@@ -214,7 +180,7 @@ mod tests {
                 .zip(patch)
                 .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2));
             let distance = squares.sum::<f64>().sqrt();
-            if Some(bank.images[row]) != without && distance < best.distance {
+            if distance < best.distance {
                 best = Nearest { distance, row };
             }
         }
@@ -224,20 +190,12 @@ mod tests {
     #[test]
     fn the_nearest_is_the_nearest() {
         for (m, n, d) in [(1, 5, 3), (700, 300, 40), (256, 112, 17), (33, 1, 384)] {
-            let images = (0..m).map(|i| (i / 90) as u32).collect();
-            let bank = MemoryBank::new(random(m, d, 1), images);
+            let bank = MemoryBank::new(random(m, d, 1));
             let patches = random(n, d, 2);
-            for without in [None, Some(0), Some(2), Some(99)] {
-                let found = bank.nearest(patches.view(), without);
-                for (found, patch) in found.iter().zip(patches.outer_iter()) {
-                    let expected = plainly(&bank, patch, without);
-                    assert_eq!(found.row, expected.row, "{m} {n} {d} {without:?}");
-                    if expected.distance.is_finite() {
-                        assert!((found.distance - expected.distance).abs() < 1e-12 * expected.distance);
-                    } else {
-                        assert_eq!(found.distance, f64::INFINITY);
-                    }
-                }
+            for (found, patch) in bank.nearest(patches.view()).iter().zip(patches.outer_iter()) {
+                let expected = plainly(&bank, patch);
+                assert_eq!(found.row, expected.row, "{m} {n} {d}");
+                assert!((found.distance - expected.distance).abs() < 1e-12 * expected.distance);
             }
         }
     }
@@ -245,42 +203,34 @@ mod tests {
     #[test]
     fn a_patch_of_the_bank_is_at_no_distance() {
         let rows = random(500, 64, 3);
-        let bank = MemoryBank::new(rows.clone(), vec![0; 500]);
-        let found = bank.nearest(rows.view(), None);
-        assert!(
-            found
-                .iter()
-                .enumerate()
-                .all(|(i, f)| f.row == i && f.distance == 0.0)
-        );
+        let bank = MemoryBank::new(rows.clone());
+        for (i, found) in bank.nearest(rows.view()).iter().enumerate() {
+            assert_eq!((found.row, found.distance), (i, 0.0));
+        }
     }
 
     #[test]
     fn the_image_score_is_that_of_the_paper() {
-        let bank = MemoryBank::new(random(60, 6, 4), (0..60).map(|i| i / 6).collect());
+        let bank = MemoryBank::new(random(60, 6, 4));
         let patches = random(20, 6, 5) * 3.0;
-        for without in [None, Some(3)] {
-            let nearest = bank.nearest(patches.view(), without);
-            let score = bank.image_score(patches.view(), &nearest, without);
-            // By the formula as it stands.
-            let (at, far) = nearest.iter().enumerate().fold((0, 0.0), |best, (i, n)| {
-                if n.distance > best.1 {
-                    (i, n.distance)
-                } else {
-                    best
-                }
-            });
-            let near = bank.rows.row(nearest[at].row);
-            let mut around: Vec<usize> = (0..60).filter(|i| Some(bank.images[*i]) != without).collect();
-            around.sort_by(|a, b| {
-                distance(near, bank.rows.row(*a)).total_cmp(&distance(near, bank.rows.row(*b)))
-            });
-            let sum: f64 = around[..9]
-                .iter()
-                .map(|i| distance(patches.row(at), bank.rows.row(*i)).exp())
-                .sum();
-            let expected = (1.0 - far.exp() / sum) * far;
-            assert!((score - expected).abs() < 1e-12 * expected, "{score} {expected}");
+        let nearest = bank.nearest(patches.view());
+        let score = bank.image_score(patches.view(), &nearest);
+        // By the formula as it stands.
+        let (mut at, mut far) = (0, 0.0);
+        for (i, n) in nearest.iter().enumerate() {
+            if n.distance > far {
+                (at, far) = (i, n.distance);
+            }
         }
+        let near = bank.rows.row(nearest[at].row);
+        let mut around: Vec<usize> = (0..60).collect();
+        around
+            .sort_by(|a, b| distance(near, bank.rows.row(*a)).total_cmp(&distance(near, bank.rows.row(*b))));
+        let sum: f64 = around[..9]
+            .iter()
+            .map(|i| distance(patches.row(at), bank.rows.row(*i)).exp())
+            .sum();
+        let expected = (1.0 - far.exp() / sum) * far;
+        assert!((score - expected).abs() < 1e-12 * expected, "{score} {expected}");
     }
 }

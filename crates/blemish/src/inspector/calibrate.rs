@@ -74,7 +74,7 @@ impl Calibration {
     /// Whether a score is above the threshold.
     pub fn is_defective(&self, score: f64) -> bool {
         // NaN is no score of a good image.
-        !(score <= self.threshold())
+        score > self.threshold() || score.is_nan()
     }
 
     /// The probability that a new good image is rejected is at most this. It is at most the requested rate, unless
@@ -123,7 +123,7 @@ impl Calibration {
         let percent = |rate: f64| percent(100.0 * rate);
         let mut text = format!(
             "threshold {:.4}: a new good image scores above it with a probability of at most {} \
-             (from {n} good images, each scored without itself); the rate in the long run lies between {} and {} \
+             (from {n} good images, each scored by what others teach); the rate in the long run lies between {} and {} \
              with 95 % confidence",
             self.threshold(),
             percent(self.guaranteed_rate()),

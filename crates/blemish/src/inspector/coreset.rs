@@ -16,45 +16,73 @@ const PIECE: usize = 1024;
 const STREAM: u64 = 1;
 
 /// Which `count` of the rows to keep, in the order of their choice: each next one is the row that is farthest from all
-/// before. Fewer where the rest are copies. `advance` is told how many there are.
-pub(crate) fn k_centre(
-    rows: ArrayView2<'_, f32>,
-    count: usize,
-    seed: u64,
-    advance: &dyn Fn(usize),
-) -> Vec<usize> {
-    let projected = project(rows, seed);
-    let n = projected.nrows();
-    let Some(values) = projected.as_slice() else {
+/// before. Fewer where the rest are copies. `rows` are [`project`]ed. `advance` is told how many there are.
+///
+/// A row whose distance to its nearest chosen row is at most half of the distance between that one and a new one cannot be
+/// nearer to the new one (triangle inequality), and is passed over.
+pub(crate) fn k_centre(rows: ArrayView2<'_, f32>, count: usize, advance: &dyn Fn(usize)) -> Vec<usize> {
+    let (n, width) = rows.dim();
+    let rows = rows.as_standard_layout();
+    let Some(values) = rows.as_slice().filter(|v| !v.is_empty()) else {
         return vec![];
     };
-    let width = projected.ncols();
-    let mut chosen = vec![];
-    let mut nearest = vec![f32::INFINITY; n];
+    let row = |i: usize| &values[i * width..(i + 1) * width];
     // The first is the one that is nearest to the mean: no outlier.
-    let Some(mean) = projected.mean_axis(ndarray::Axis(0)) else {
+    let Some(mean) = rows.mean_axis(ndarray::Axis(0)) else {
         return vec![];
     };
-    let mut centre = mean.to_vec();
-    let mut first = vec![f32::INFINITY; n];
-    update(values, width, &centre, &mut first);
-    let mut next = (0..n).reduce(|a, b| if first[b] < first[a] { b } else { a });
+    let mean = mean.to_vec();
+    let distances: Vec<f32> = (0..n).map(|i| squared_distance(row(i), &mean)).collect();
+    let mut next = (0..n).reduce(|a, b| if distances[b] < distances[a] { b } else { a });
+    let mut chosen: Vec<usize> = vec![];
+    let mut nearest = vec![Nearest::NONE; n];
+    let mut between: Vec<f32> = vec![];
     while let Some(at) = next.filter(|_| chosen.len() < count.min(n)) {
+        let centre = row(at);
+        between.clear();
+        between.extend(chosen.iter().map(|c| squared_distance(row(*c), centre)));
+        let own = chosen.len() as u32;
         chosen.push(at);
         if chosen.len().is_multiple_of(256) {
             advance(chosen.len());
         }
-        centre.copy_from_slice(&values[at * width..(at + 1) * width]);
-        let (distance, farthest) = update(values, width, &centre, &mut nearest);
+        let (distance, farthest) = update(values, width, centre, own, &between, &mut nearest);
         next = (distance > 0.0).then_some(farthest);
     }
     advance(chosen.len());
     chosen
 }
 
-/// Lowers each row's squared distance to what is chosen by that to `centre`; gives the greatest and its row, of equal
-/// ones the first.
-fn update(values: &[f32], width: usize, centre: &[f32], nearest: &mut [f32]) -> (f32, usize) {
+/// The nearest chosen row.
+#[derive(Clone, Copy)]
+struct Nearest {
+    /// Squared distance.
+    distance: f32,
+    /// Which of the chosen.
+    of: u32,
+}
+
+impl Nearest {
+    const NONE: Nearest = Nearest {
+        distance: f32::INFINITY,
+        of: u32::MAX,
+    };
+}
+
+/// Where a quarter of the squared distance between two chosen rows is above this part of a row's, rounding cannot make the
+/// row nearer to the new one.
+const SAFE: f32 = 1.001;
+
+/// Lowers each row's squared distance to what is chosen by that to `centre`, the chosen row number `own` at squared
+/// distances `between` from those before; gives the greatest and its row, of equal ones the first.
+fn update(
+    values: &[f32],
+    width: usize,
+    centre: &[f32],
+    own: u32,
+    between: &[f32],
+    nearest: &mut [Nearest],
+) -> (f32, usize) {
     nearest
         .par_chunks_mut(PIECE)
         .zip(values.par_chunks(PIECE * width))
@@ -62,12 +90,15 @@ fn update(values: &[f32], width: usize, centre: &[f32], nearest: &mut [f32]) -> 
         .map(|(p, (nearest, values))| {
             let mut best = (f32::NEG_INFINITY, 0);
             for (i, (nearest, row)) in nearest.iter_mut().zip(values.chunks_exact(width)).enumerate() {
-                let d = squared_distance(row, centre);
-                if d < *nearest {
-                    *nearest = d;
+                let far = between.get(nearest.of as usize).copied();
+                if far.is_none_or(|far| 0.25 * far <= SAFE * nearest.distance) {
+                    let distance = squared_distance(row, centre);
+                    if distance < nearest.distance {
+                        *nearest = Nearest { distance, of: own };
+                    }
                 }
-                if *nearest > best.0 {
-                    best = (*nearest, p * PIECE + i);
+                if nearest.distance > best.0 {
+                    best = (nearest.distance, p * PIECE + i);
                 }
             }
             best
@@ -97,7 +128,7 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The rows times a matrix of normal random numbers; the rows themselves where they have no more columns.
-fn project(rows: ArrayView2<'_, f32>, seed: u64) -> Array2<f32> {
+pub(crate) fn project(rows: ArrayView2<'_, f32>, seed: u64) -> Array2<f32> {
     let (n, d) = rows.dim();
     if d <= PROJECTED {
         return rows.as_standard_layout().into_owned();
@@ -133,8 +164,9 @@ mod tests {
     #[test]
     fn each_next_row_is_the_farthest_from_all_before() {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let rows = Array2::from_shape_simple_fn((3000, 5), || rng.random::<f32>());
-        let chosen = k_centre(rows.view(), 40, 0, &|_| {});
+        // In clusters, so that most rows are passed over.
+        let rows = Array2::from_shape_fn((3000, 5), |(i, _)| (i % 7) as f32 * 3.0 + rng.random::<f32>());
+        let chosen = k_centre(rows.view(), 40, &|_| {});
         assert_eq!(chosen.len(), 40);
         let d = |a: usize, b: usize| -> f32 {
             rows.row(a)
@@ -153,9 +185,9 @@ mod tests {
     #[test]
     fn copies_are_not_chosen() {
         let rows = Array2::from_shape_fn((90, 3), |(i, j)| ((i % 3) * 10 + j) as f32);
-        let chosen = k_centre(rows.view(), 20, 0, &|_| {});
+        let chosen = k_centre(rows.view(), 20, &|_| {});
         assert_eq!(chosen.len(), 3);
-        assert!(k_centre(Array2::zeros((0, 3)).view(), 5, 0, &|_| {}).is_empty());
+        assert!(k_centre(Array2::zeros((0, 3)).view(), 5, &|_| {}).is_empty());
     }
 
     #[test]

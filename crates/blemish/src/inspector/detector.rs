@@ -34,26 +34,21 @@ impl Detector {
     pub(crate) fn score(&self, embedding: &Embedding, chunk: &Chunk<'_>) -> Result<Vec<Scored>, Error> {
         (0..chunk.len())
             .into_par_iter()
-            .map(|i| self.score_image(embedding, chunk, i, None))
+            .map(|i| self.score_image(embedding, chunk, i, false))
             .collect()
     }
 
-    /// Scores of a chunk of training images, of which the first has the number `first`: each by what was learned from
-    /// the others. `None` for methods that have to be fitted anew for that.
+    /// Scores of a chunk of training images, each by what was learned from the others; of methods that have no such score,
+    /// by all.
     pub(crate) fn score_left_out(
         &self,
         embedding: &Embedding,
         chunk: &Chunk<'_>,
-        first: usize,
-    ) -> Result<Option<Vec<Scored>>, Error> {
-        match self {
-            Detector::Patches(_) | Detector::Image(_) => Ok(None),
-            Detector::Bank(_) | Detector::Gaussian(_) => (0..chunk.len())
-                .into_par_iter()
-                .map(|i| self.score_image(embedding, chunk, i, Some((first + i) as u32)))
-                .collect::<Result<_, _>>()
-                .map(Some),
-        }
+    ) -> Result<Vec<Scored>, Error> {
+        (0..chunk.len())
+            .into_par_iter()
+            .map(|i| self.score_image(embedding, chunk, i, true))
+            .collect()
     }
 
     fn score_image(
@@ -61,7 +56,7 @@ impl Detector {
         embedding: &Embedding,
         chunk: &Chunk<'_>,
         i: usize,
-        without: Option<u32>,
+        left_out: bool,
     ) -> Result<Scored, Error> {
         let features = chunk.image(i);
         if let Detector::Image(model) = self {
@@ -75,12 +70,12 @@ impl Detector {
         let patches = embedding.apply(&features);
         let (score, values) = match self {
             Detector::Bank(bank) => {
-                let nearest = bank.nearest(patches.view(), without);
-                let score = bank.image_score(patches.view(), &nearest, without);
+                let nearest = bank.nearest(patches.view());
+                let score = bank.image_score(patches.view(), &nearest);
                 (score, nearest.iter().map(|n| n.distance).collect())
             }
             Detector::Gaussian(gaussian) => {
-                let distances = gaussian.distances(patches.view(), without.is_some());
+                let distances = gaussian.distances(patches.view(), left_out);
                 (maximum(&distances), distances)
             }
             Detector::Patches(model) => {

@@ -8,10 +8,11 @@ use blemish_images::{RgbImage, WholeImage, load_rgb};
 use ndarray::Array2;
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::bank::MemoryBank;
 use super::calibrate::Calibration;
-use super::coreset::k_centre;
+use super::coreset::{k_centre, project};
 use super::detector::{CELLS, Detector};
 use super::features::{Extractor, Source, patches, select};
 use super::gaussian::Sums;
@@ -166,8 +167,8 @@ pub(crate) fn learn(
                 image_scores(source, kind, config.seed, &advance)?
             }
         }
-        (_, Method::Patches(kind)) => patch_scores(source, plan, kind, config.seed, &advance)?,
-        _ => left_out(source, &detector, &advance)?,
+        (_, Method::Padim) => left_out(source, &detector, &advance)?,
+        _ => fold_scores(source, plan, config, on_event)?,
     };
     Ok((detector, scores))
 }
@@ -186,18 +187,13 @@ pub(crate) fn learn_detector(
     let features = progress("features", n);
     match config.method {
         Method::MemoryBank => {
-            let (rows, images) = candidates(source, plan.candidates, config.seed, &features)?;
+            let (rows, _) = candidates(source, plan.candidates, config.seed, &features)?;
+            let projected = project(rows.view(), config.seed);
             let step = progress("choosing patches", plan.rows);
-            let mut chosen = k_centre(rows.view(), plan.rows, config.seed, &step);
-            // By image, as the candidates are.
+            let mut chosen = k_centre(projected.view(), plan.rows, &step);
+            // In the order of the images.
             chosen.sort_unstable();
-            let images: Vec<u32> = chosen.iter().map(|i| images[*i]).collect();
-            if images.first() == images.last() {
-                return Err(Error::Config(
-                    "all good images have the same patches: at least two different ones are needed".into(),
-                ));
-            }
-            Ok(Detector::Bank(MemoryBank::new(select(&rows, &chosen), images)))
+            Ok(Detector::Bank(MemoryBank::new(select(&rows, &chosen))))
         }
         Method::Padim => {
             let embedding = source.embedding.clone();
@@ -267,32 +263,56 @@ fn image_scores(
     Ok(scores)
 }
 
-/// Scores of all images by detectors of patches that were fitted to patches of the images of other folds.
-fn patch_scores(
+/// Scores of all images, each by a detector of patches that is made in the same way from the images of the other folds.
+fn fold_scores(
     source: &mut Source<'_>,
     plan: &FitPlan,
-    kind: DetectorKind,
-    seed: u64,
-    advance: &dyn Fn(usize),
+    config: &FitConfig,
+    on_event: OnFitEvent<'_>,
 ) -> Result<Vec<f64>, Error> {
     let n = source.len();
-    let (rows, images) = candidates(source, plan.candidates, seed, &|_| {})?;
     let folds = FOLDS.min(n);
-    let mut models = vec![];
+    let total = n + folds * n.div_ceil(4);
+    let advance = |done: usize| {
+        let step = "threshold";
+        on_event(&FitEvent::Progress { step, done, total });
+    };
+    let (rows, images) = candidates(source, plan.candidates, config.seed, &|_| {})?;
+    let projected = match config.method {
+        Method::MemoryBank => project(rows.view(), config.seed),
+        _ => Array2::zeros((0, 0)),
+    };
+    let mut detectors = vec![];
     for fold in 0..folds {
         let others: Vec<usize> = (0..rows.nrows())
             .filter(|i| images[*i] as usize % folds != fold)
             .collect();
-        let model = Method::spec(kind).fit(select(&rows, &others).view(), &options(seed))?;
-        models.push(Detector::Patches(model.into()));
+        detectors.push(match config.method {
+            Method::Patches(kind) => {
+                let model = Method::spec(kind).fit(select(&rows, &others).view(), &options(config.seed))?;
+                Detector::Patches(model.into())
+            }
+            _ => {
+                let mut chosen = k_centre(select(&projected, &others).view(), plan.rows, &|_| {});
+                chosen.sort_unstable();
+                let chosen: Vec<usize> = chosen.iter().map(|i| others[*i]).collect();
+                Detector::Bank(MemoryBank::new(select(&rows, &chosen)))
+            }
+        });
+        advance((fold + 1) * n.div_ceil(4));
     }
+    drop((rows, projected));
     let embedding = source.embedding.clone();
     let mut scores = Vec::with_capacity(n);
-    source.visit(advance, &mut |first, chunk| {
-        for i in 0..chunk.len() {
-            let scored = models[(first + i) % folds].score(&embedding, &chunk.one(i))?;
-            scores.extend(scored.iter().map(|s| s.score));
-        }
+    source.visit(&|done| advance(total - n + done), &mut |first, chunk| {
+        let scored: Vec<f64> = (0..chunk.len())
+            .into_par_iter()
+            .map(|i| {
+                let scored = detectors[(first + i) % folds].score(&embedding, &chunk.one(i))?;
+                Ok(scored.first().map_or(f64::NAN, |s| s.score))
+            })
+            .collect::<Result<_, Error>>()?;
+        scores.extend(scored);
         Ok(())
     })?;
     Ok(scores)
@@ -306,10 +326,8 @@ fn left_out(
 ) -> Result<Vec<f64>, Error> {
     let mut scores = Vec::with_capacity(source.len());
     let embedding = source.embedding.clone();
-    source.visit(advance, &mut |first, chunk| {
-        let scored = detector
-            .score_left_out(&embedding, chunk, first)?
-            .unwrap_or_default();
+    source.visit(advance, &mut |_, chunk| {
+        let scored = detector.score_left_out(&embedding, chunk)?;
         scores.extend(scored.iter().map(|s| s.score));
         Ok(())
     })?;

@@ -43,6 +43,8 @@ mod map;
 mod method;
 mod model;
 mod plan;
+#[cfg(test)]
+mod promise;
 
 pub use auto::{Choice, Trial};
 pub use calibrate::Calibration;

@@ -222,7 +222,7 @@ impl FitPlan {
         let (patches, columns) = (embedding.patches(), embedding.columns);
         let values: usize = shapes.iter().map(|s| s.len()).sum();
         for (name, value) in [("bank", config.bank), ("candidates", config.candidates)] {
-            if value.is_some_and(|v| v < 2 || v > 50_000_000) {
+            if value.is_some_and(|v| !(2..=50_000_000).contains(&v)) {
                 return Err(Error::Config(format!("{name} is to be from 2 to 50000000 rows")));
             }
         }
@@ -248,14 +248,16 @@ impl FitPlan {
         match config.method {
             Method::MemoryBank => {
                 plan.rows = config.bank.unwrap_or(BANK).min(all);
-                // Packed and as rows; while it is chosen, candidates and their projections.
+                // Packed and as rows, of all images and of all but each fold's; while they are chosen, candidates and
+                // their projections, twice.
                 plan.model_bytes = 4 * (plan.rows * columns) as u64;
-                let row = 4 * (columns + coreset::PROJECTED + 4) as u64;
-                let rest = memory.saturating_sub(fixed + 2 * plan.model_bytes);
+                let banks = 2 * (1 + FOLDS as u64) * plan.model_bytes;
+                let row = 4 * (columns + 2 * coreset::PROJECTED + 4) as u64;
+                let rest = memory.saturating_sub(fixed + banks);
                 let most = usize::try_from(rest / row).unwrap_or(usize::MAX);
                 let wanted = config.candidates.unwrap_or(CANDIDATES).max(plan.rows).min(all);
                 plan.candidates = wanted.min(most).max(plan.rows);
-                plan.needed_bytes = fixed + 2 * plan.model_bytes + row * plan.candidates as u64;
+                plan.needed_bytes = fixed + banks + row * plan.candidates as u64;
             }
             Method::Padim => {
                 plan.rows = patches;

@@ -200,7 +200,9 @@ impl Publisher<'_> {
             let outcomes = incomplete.remove(&i).unwrap_or_default();
             let mut summary = self.summary.borrow_mut();
             if let Some(message) = transient(self.plan, set, &outcomes) {
-                summary.transient.push(message);
+                if !summary.transient.contains(&message) {
+                    summary.transient.push(message);
+                }
                 continue;
             }
             match self.parts.publish(self.plan, set, &part) {

@@ -9,52 +9,50 @@ use crate::lab::{Row, Setting, Status, Store, StoredExperiment, TestImage};
 
 /// One experiment.
 #[derive(Clone, Debug)]
-pub struct Experiment {
+pub(crate) struct Experiment {
     /// Its number in the plan.
-    pub ordinal: u64,
+    pub(crate) ordinal: u64,
     /// Its key in the store.
-    pub key: String,
+    pub(crate) key: String,
     /// Index into [`RunData::objects`].
-    pub object: usize,
+    pub(crate) object: usize,
     /// Index into [`RunData::recipes`].
-    pub recipe: usize,
+    pub(crate) recipe: usize,
     /// As in a table of results.
-    pub row: Row,
-    /// Seconds of features and inner products that it was allotted.
-    pub shared_time_s: Option<f64>,
+    pub(crate) row: Row,
     /// Kind of failure.
-    pub error_kind: Option<String>,
+    pub(crate) error_kind: Option<String>,
 }
 
 /// All of a run that a report tells, but for the scores.
 #[derive(Debug)]
-pub struct RunData {
+pub(crate) struct RunData {
     /// Object names in order.
-    pub objects: Vec<String>,
+    pub(crate) objects: Vec<String>,
     /// Distinct settings, in the order of [`Setting`].
-    pub recipes: Vec<Setting>,
+    pub(crate) recipes: Vec<Setting>,
     /// Detectors in the order of the plan.
-    pub models: Vec<String>,
+    pub(crate) models: Vec<String>,
     /// Experiments in the order of the plan.
-    pub experiments: Vec<Experiment>,
+    pub(crate) experiments: Vec<Experiment>,
     /// AUROC by recipe, then object.
-    pub aurocs: Vec<Vec<Option<f64>>>,
+    pub(crate) aurocs: Vec<Vec<Option<f64>>>,
     /// Experiment by recipe, then object: index into `experiments`.
-    pub index: Vec<Vec<Option<usize>>>,
+    pub(crate) index: Vec<Vec<Option<usize>>>,
     /// Test images by object; none in imported runs.
-    pub images: BTreeMap<String, Vec<TestImage>>,
+    pub(crate) images: BTreeMap<String, Vec<TestImage>>,
     /// Weights by network, weights and layer: content hash, empty if unknown.
-    pub weights: BTreeMap<(String, String, String), String>,
+    pub(crate) weights: BTreeMap<(String, String, String), String>,
     /// What the run was planned for.
-    pub identity: Value,
+    pub(crate) identity: Value,
     /// What made the store.
-    pub made_by: String,
+    pub(crate) made_by: String,
     /// The note on data folders.
-    pub data_note: Value,
+    pub(crate) data_note: Value,
     /// The note on sessions.
-    pub sessions: Vec<Value>,
+    pub(crate) sessions: Vec<Value>,
     /// Size of the store in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 impl RunData {
@@ -62,7 +60,7 @@ impl RunData {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn read(store: &Store) -> Result<RunData, Error> {
+    pub(crate) fn read(store: &Store) -> Result<RunData, Error> {
         let stored = store.experiments()?;
         let digests: HashMap<u64, String> = store
             .feature_sets()?
@@ -95,7 +93,7 @@ impl RunData {
     }
 
     /// The rows of a published table that are of some objects.
-    pub fn of_table(rows: Vec<(u64, Row)>, objects: &[String]) -> RunData {
+    pub(crate) fn of_table(rows: Vec<(u64, Row)>, objects: &[String]) -> RunData {
         let rows = rows.into_iter().filter(|(_, row)| objects.contains(&row.object));
         RunData::arrange(
             rows.enumerate()
@@ -147,7 +145,6 @@ impl RunData {
                     object,
                     recipe,
                     row: e.row,
-                    shared_time_s: e.shared_time_s,
                     error_kind: e.error_kind,
                 }
             })
@@ -170,22 +167,22 @@ impl RunData {
     }
 
     /// Whether the run was imported from a table.
-    pub fn imported(&self) -> bool {
+    pub(crate) fn imported(&self) -> bool {
         self.identity["published"].is_object()
     }
 
     /// Experiments with this status.
-    pub fn count(&self, status: Status) -> usize {
+    pub(crate) fn count(&self, status: Status) -> usize {
         self.experiments.iter().filter(|e| e.row.status == status).count()
     }
 
     /// Experiments of one object.
-    pub fn of_object(&self, object: usize) -> impl Iterator<Item = &Experiment> {
+    pub(crate) fn of_object(&self, object: usize) -> impl Iterator<Item = &Experiment> {
         self.experiments.iter().filter(move |e| e.object == object)
     }
 
     /// The best experiment of an object, the first of equals, and how many reach its AUROC.
-    pub fn best_of(&self, object: usize) -> Option<(&Experiment, usize)> {
+    pub(crate) fn best_of(&self, object: usize) -> Option<(&Experiment, usize)> {
         let mut best: Option<(&Experiment, usize)> = None;
         for e in self.of_object(object) {
             let Some(auroc) = e.row.auroc else { continue };
@@ -199,12 +196,12 @@ impl RunData {
     }
 
     /// The experiment of a recipe on an object.
-    pub fn experiment(&self, recipe: usize, object: usize) -> Option<&Experiment> {
+    pub(crate) fn experiment(&self, recipe: usize, object: usize) -> Option<&Experiment> {
         self.index[recipe][object].map(|i| &self.experiments[i])
     }
 
     /// Labels of the test images of an object.
-    pub fn defective(&self, object: usize) -> Vec<bool> {
+    pub(crate) fn defective(&self, object: usize) -> Vec<bool> {
         let images = self.images.get(&self.objects[object]);
         let images = images.map(Vec::as_slice).unwrap_or_default();
         images.iter().map(|image| image.defect.is_some()).collect()
@@ -212,7 +209,10 @@ impl RunData {
 
     /// Pairs of experiments on the same object that differ in what `change` alters of the setting, as
     /// `(other, this)`.
-    pub fn pairs(&self, change: impl Fn(&Setting) -> Option<Setting>) -> Vec<(&Experiment, &Experiment)> {
+    pub(crate) fn pairs(
+        &self,
+        change: impl Fn(&Setting) -> Option<Setting>,
+    ) -> Vec<(&Experiment, &Experiment)> {
         let mut pairs = vec![];
         for (recipe, setting) in self.recipes.iter().enumerate() {
             let Some(other) = change(setting).and_then(|s| self.recipes.binary_search(&s).ok()) else {
@@ -229,13 +229,13 @@ impl RunData {
     }
 
     /// The parameters of a setting's detector, as JSON.
-    pub fn parameters(&self, recipe: usize) -> Value {
+    pub(crate) fn parameters(&self, recipe: usize) -> Value {
         serde_json::from_str(&self.recipes[recipe].hyperparameter).unwrap_or_default()
     }
 }
 
 /// A detector's setting as a person would write it.
-pub fn parameters_in_words(hyperparameter: &str) -> String {
+pub(crate) fn parameters_in_words(hyperparameter: &str) -> String {
     let Ok(Value::Object(map)) = serde_json::from_str(hyperparameter) else {
         return hyperparameter.to_owned();
     };
@@ -253,7 +253,7 @@ pub fn parameters_in_words(hyperparameter: &str) -> String {
 }
 
 /// A setting in words: network, weights, layer, training set, detector, parameters.
-pub fn setting_in_words(s: &Setting) -> String {
+pub(crate) fn setting_in_words(s: &Setting) -> String {
     format!(
         "{} ({}) {}{}, {} ({})",
         s.architecture,

@@ -9,11 +9,11 @@ use crate::Error;
 
 /// A colour of the light theme and the name of its variable in the page.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ink {
+pub(crate) struct Ink {
     /// Red, green, blue.
-    pub rgb: [u8; 3],
+    pub(crate) rgb: [u8; 3],
     /// CSS variable without the dashes.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
 }
 
 const fn ink(rgb: u32, name: &'static str) -> Ink {
@@ -22,19 +22,19 @@ const fn ink(rgb: u32, name: &'static str) -> Ink {
 }
 
 /// Text and axes.
-pub const TEXT: Ink = ink(0x1B_24_30, "ink");
+pub(crate) const TEXT: Ink = ink(0x1B_24_30, "ink");
 /// Text of less weight.
-pub const MUTED: Ink = ink(0x5A_66_75, "muted");
+pub(crate) const MUTED: Ink = ink(0x5A_66_75, "muted");
 /// Lines behind the data.
-pub const GRID: Ink = ink(0xE3_E7_EC, "grid");
+pub(crate) const GRID: Ink = ink(0xE3_E7_EC, "grid");
 /// Ground.
-pub const PAPER: Ink = ink(0xFF_FF_FF, "paper");
+pub(crate) const PAPER: Ink = ink(0xFF_FF_FF, "paper");
 /// Good images.
-pub const GOOD: Ink = ink(0x1D_6F_B5, "s0");
+pub(crate) const GOOD: Ink = ink(0x1D_6F_B5, "s0");
 /// Defective images.
-pub const BAD: Ink = ink(0xC2_41_0D, "s1");
+pub(crate) const BAD: Ink = ink(0xC2_41_0D, "s1");
 /// Series, told apart by people who see no red or green by their lightness and, where it matters, their names.
-pub const SERIES: [Ink; 8] = [
+pub(crate) const SERIES: [Ink; 8] = [
     GOOD,
     BAD,
     ink(0x15_80_5B, "s2"),
@@ -46,7 +46,7 @@ pub const SERIES: [Ink; 8] = [
 ];
 
 /// The colour of the number-th series.
-pub fn series(number: usize) -> Ink {
+pub(crate) fn series(number: usize) -> Ink {
     SERIES[number % SERIES.len()]
 }
 
@@ -69,7 +69,7 @@ pub struct Figure {
 
 impl Figure {
     /// The SVG for the page: no ground of its own, colours by variables, a name for screen readers.
-    pub fn inline(&self) -> String {
+    pub(crate) fn inline(&self) -> String {
         let mut svg = self.svg.clone();
         for ink in SERIES.iter().chain(&[TEXT, MUTED, GRID, PAPER]) {
             let [r, g, b] = ink.rgb;
@@ -80,6 +80,7 @@ impl Figure {
         }
         let alt = escape(&self.alt);
         // The size moves into the view box, so that the page can scale it.
+
         svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{alt}\" "), 1)
     }
 
@@ -87,7 +88,7 @@ impl Figure {
     ///
     /// # Errors
     /// If the drawing is none, which would be a defect of this module.
-    pub fn png(&self, fonts: &Fonts) -> Result<Vec<u8>, Error> {
+    pub(crate) fn png(&self, fonts: &Fonts) -> Result<Vec<u8>, Error> {
         let wrong = |e: &dyn std::fmt::Display| Error::Panic(format!("figure {}: {e}", self.id));
         let options = usvg::Options {
             fontdb: Arc::clone(&fonts.0),
@@ -112,11 +113,11 @@ impl Figure {
 }
 
 /// The font of PNG files: in the program, so that they look the same everywhere.
-pub struct Fonts(Arc<usvg::fontdb::Database>);
+pub(crate) struct Fonts(Arc<usvg::fontdb::Database>);
 
 impl Fonts {
     /// Loads it.
-    pub fn new() -> Fonts {
+    pub(crate) fn new() -> Fonts {
         let mut fonts = usvg::fontdb::Database::new();
         fonts.load_font_data(epaint_default_fonts::UBUNTU_LIGHT.to_vec());
         let family = fonts
@@ -129,7 +130,7 @@ impl Fonts {
 }
 
 /// Text inside HTML or XML, attribute values included.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::lab::Status;
 
 /// A part of the page.
-pub enum Block {
+pub(crate) enum Block {
     /// A paragraph.
     Text(String),
     /// A table.
@@ -26,23 +26,23 @@ pub enum Block {
 }
 
 /// A numbered part.
-pub struct Section {
+pub(crate) struct Section {
     /// Anchor.
-    pub id: &'static str,
+    pub(crate) id: &'static str,
     /// Heading.
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// What it holds.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// A number on top of the page.
-pub struct Headline {
+pub(crate) struct Headline {
     /// The number.
-    pub value: String,
+    pub(crate) value: String,
     /// What it is.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// More of it.
-    pub note: String,
+    pub(crate) note: String,
 }
 
 #[derive(Template)]
@@ -60,20 +60,20 @@ struct Page<'a> {
 }
 
 /// What is told of a run at the top.
-pub struct Head<'a> {
+pub(crate) struct Head<'a> {
     /// Title of the page.
-    pub title: &'a str,
+    pub(crate) title: &'a str,
     /// One paragraph.
-    pub lead: &'a str,
+    pub(crate) lead: &'a str,
     /// Numbers.
-    pub headlines: &'a [Headline],
+    pub(crate) headlines: &'a [Headline],
 }
 
 /// Writes the page.
 ///
 /// # Errors
 /// If the template fails, which would be a defect of it.
-pub fn page(data: &RunData, head: &Head<'_>, sections: &[Section]) -> Result<String, Error> {
+pub(crate) fn page(data: &RunData, head: &Head<'_>, sections: &[Section]) -> Result<String, Error> {
     let page = Page {
         title: head.title,
         lead: head.lead,

@@ -16,7 +16,7 @@ use super::table::{Cell, Table, seconds};
 use crate::lab::Setting;
 
 /// Mean AUROC by layer and detector.
-pub fn layers(data: &RunData) -> (Table, Figure) {
+pub(crate) fn layers(data: &RunData) -> (Table, Figure) {
     let mut columns = vec!["network".to_owned(), "weights".into(), "layer".into()];
     columns.extend(data.models.iter().map(|m| format!("#{m}")));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -110,17 +110,17 @@ pub fn layers(data: &RunData) -> (Table, Figure) {
 
 /// A paired difference.
 #[derive(Clone, Debug)]
-pub struct Paired {
+pub(crate) struct Paired {
     /// Of what.
-    pub name: String,
+    pub(crate) name: String,
     /// Pairs of experiments.
-    pub pairs: usize,
+    pub(crate) pairs: usize,
     /// Mean difference.
-    pub mean: f64,
+    pub(crate) mean: f64,
     /// Its interval over feature sets.
-    pub interval: Option<Interval>,
+    pub(crate) interval: Option<Interval>,
     /// Share of pairs with a positive difference.
-    pub better: f64,
+    pub(crate) better: f64,
 }
 
 /// Differences by `name`. Settings on the same features are not independent, so intervals are over feature sets.
@@ -242,7 +242,7 @@ fn paired_figure(id: &str, title: &str, label: &str, list: &[Paired]) -> Option<
 }
 
 /// What augmentation does, per object and per detector.
-pub fn augmentation(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
+pub(crate) fn augmentation(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
     let pairs = data.pairs(|s| {
         s.augmented.then(|| Setting {
             augmented: false,
@@ -291,14 +291,7 @@ pub fn augmentation(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
 }
 
 /// Random against published weights.
-pub fn weights(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
-    let published: BTreeSet<&str> = data
-        .recipes
-        .iter()
-        .map(|s| s.initialization.as_str())
-        .filter(|i| *i != "random")
-        .collect();
-    let _ = published;
+pub(crate) fn weights(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
     let pairs = data.pairs(|s| {
         (s.initialization != "random").then(|| Setting {
             initialization: "random".into(),
@@ -347,7 +340,7 @@ pub fn weights(data: &RunData) -> (Vec<Table>, Vec<Figure>) {
 }
 
 /// AUROC against each hyperparameter: one figure for each detector with one.
-pub fn hyperparameters(data: &RunData) -> Vec<Figure> {
+pub(crate) fn hyperparameters(data: &RunData) -> Vec<Figure> {
     let mut out = vec![];
     for model in &data.models {
         // By value of the parameter that varies, and by the other one, if there are two.
@@ -513,7 +506,7 @@ pub fn hyperparameters(data: &RunData) -> Vec<Figure> {
 }
 
 /// AUROC against cost: every setting, and those that no other beats in both.
-pub fn cost(data: &RunData) -> (Table, Option<Figure>) {
+pub(crate) fn cost(data: &RunData) -> (Table, Option<Figure>) {
     struct Point {
         recipe: usize,
         cost: f64,

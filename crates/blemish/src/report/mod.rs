@@ -43,7 +43,26 @@ pub struct Report {
     /// Its warnings, each in words.
     pub warnings: Vec<String>,
     /// The three ways of choosing a setting: name, mean AUROC, the ends of its 95 % interval.
-    pub selection: Vec<(&'static str, Option<f64>, Option<(f64, f64)>)>,
+    pub selection: Vec<ChoiceSummary>,
+}
+
+/// A way of choosing a setting, its mean AUROC over objects and the ends of the 95 % interval of that.
+pub type ChoiceSummary = (&'static str, Option<f64>, Option<(f64, f64)>);
+
+/// The three ways of choosing a setting (the oracle, the best single setting, leaving one object out), and what their
+/// intervals are over: the report's *Honest selection* in short.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn choices(store: &Store) -> Result<(Vec<ChoiceSummary>, &'static str), Error> {
+    let data = RunData::read(store)?;
+    let selection = Selection::new(&data, store, &BootstrapOptions::default())?;
+    Ok((in_short(&selection), selection.basis()))
+}
+
+fn in_short(selection: &Selection) -> Vec<ChoiceSummary> {
+    let short = |c: &selection::Choice| (c.name, c.mean, c.interval.map(|i| (i.low, i.high)));
+    selection.choices().map(short).to_vec()
 }
 
 /// Makes the report of a run, beside a published table of results if there is one.
@@ -200,10 +219,7 @@ pub fn report(store: &Store, published: Option<&Path>) -> Result<Report, Error> 
             Block::Text(_) | Block::Warnings(_) => {}
         }
     }
-    let selection = selection
-        .choices()
-        .map(|c| (c.name, c.mean, c.interval.map(|i| (i.low, i.high))))
-        .to_vec();
+    let selection = in_short(&selection);
     Ok(Report {
         html,
         tables,

@@ -22,45 +22,43 @@ const SHOWN: usize = 6;
 
 /// An image with how wrong the detectors are about it.
 #[derive(Clone, Debug)]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// Path relative to the object's folder.
-    pub path: String,
-    /// Kind of defect; `None` if good.
-    pub defect: Option<String>,
+    pub(crate) path: String,
     /// Share of the images of the other kind on the wrong side of it, mean over the detectors asked, 0 to 1.
-    pub wrong: f64,
+    pub(crate) wrong: f64,
     /// Rank of its score by the best setting, 1 the most anomalous.
-    pub rank: usize,
+    pub(crate) rank: usize,
     /// Its score by the best setting.
-    pub score: f64,
+    pub(crate) score: f64,
     /// A small picture as a data URI, if the image is still there.
-    pub picture: Option<String>,
+    pub(crate) picture: Option<String>,
 }
 
 /// What is shown of one object.
 #[derive(Debug)]
-pub struct ObjectReport {
+pub(crate) struct ObjectReport {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// One line about it.
-    pub summary: String,
+    pub(crate) summary: String,
     /// Curves and scores; none without scores.
-    pub figures: Vec<Figure>,
+    pub(crate) figures: Vec<Figure>,
     /// Test images, most wrong first, the good ones.
-    pub good: Vec<Wrong>,
+    pub(crate) good: Vec<Wrong>,
     /// The defective ones.
-    pub defective: Vec<Wrong>,
+    pub(crate) defective: Vec<Wrong>,
     /// How many detectors were asked.
-    pub asked: usize,
+    pub(crate) asked: usize,
     /// How many images there are.
-    pub images: usize,
+    pub(crate) images: usize,
 }
 
 /// All objects.
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn all(data: &RunData, store: &Store, selection: &Selection) -> Result<Vec<ObjectReport>, Error> {
+pub(crate) fn all(data: &RunData, store: &Store, selection: &Selection) -> Result<Vec<ObjectReport>, Error> {
     (0..data.objects.len())
         .map(|o| one(data, store, selection, o))
         .collect()
@@ -124,7 +122,6 @@ fn one(data: &RunData, store: &Store, selection: &Selection, object: usize) -> R
         for (i, image) in images.iter().enumerate() {
             let item = Wrong {
                 path: image.path.clone(),
-                defect: image.defect.clone(),
                 wrong: mean(wrongness[i].iter().copied()).unwrap_or(0.0),
                 rank: 1 + best.iter().filter(|s| **s > best[i]).count(),
                 score: best[i],

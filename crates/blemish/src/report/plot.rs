@@ -7,19 +7,19 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::figure::{GRID, Ink, MUTED, PAPER, TEXT};
 
 /// What drawing into a string can fail with: nothing but a defect of the drawing.
-pub type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// A drawing area.
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// The colour as plotters has it.
-pub fn rgb(ink: Ink) -> RGBColor {
+pub(crate) fn rgb(ink: Ink) -> RGBColor {
     let [r, g, b] = ink.rgb;
     RGBColor(r, g, b)
 }
 
 /// Draws into an SVG of this size; an empty drawing if that fails.
-pub fn svg(width: u32, height: u32, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
+pub(crate) fn svg(width: u32, height: u32, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
@@ -35,7 +35,7 @@ pub fn svg(width: u32, height: u32, draw: impl FnOnce(&Area<'_>) -> Drawn) -> St
 
 /// Where a text hangs at its point.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Hang {
+pub(crate) enum Hang {
     /// It begins there.
     Left,
     /// It is centred.
@@ -45,12 +45,12 @@ pub enum Hang {
 }
 
 /// Writes a text, vertically centred at the point.
-pub fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, ink: Ink, hang: Hang) -> Drawn {
+pub(crate) fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, ink: Ink, hang: Hang) -> Drawn {
     write_in(area, text, at, size, &rgb(ink), hang)
 }
 
 /// As [`write`], in any colour.
-pub fn write_in(
+pub(crate) fn write_in(
     area: &Area<'_>,
     text: &str,
     at: (i32, i32),
@@ -63,7 +63,8 @@ pub fn write_in(
         Hang::Middle => HPos::Center,
         Hang::Right => HPos::Right,
     };
-    let style = ("sans-serif", size)
+    // plotters writes a size divided by 1.24, which is what its bitmaps need.
+    let style = ("sans-serif", f64::from(size) * 1.24)
         .into_text_style(area)
         .color(color)
         .pos(Pos::new(position, VPos::Center));
@@ -73,22 +74,22 @@ pub fn write_in(
 
 /// An axis.
 #[derive(Clone, Debug)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// What it measures, with its unit.
-    pub label: String,
+    pub(crate) label: String,
     /// Lowest and highest value shown.
-    pub range: (f64, f64),
+    pub(crate) range: (f64, f64),
     /// Whether equal steps are equal factors.
-    pub log: bool,
+    pub(crate) log: bool,
     /// Marks: value and text; `None` chooses them.
-    pub ticks: Option<Vec<(f64, String)>>,
+    pub(crate) ticks: Option<Vec<(f64, String)>>,
     /// How chosen marks are written.
-    pub format: fn(f64) -> String,
+    pub(crate) format: fn(f64) -> String,
 }
 
 impl Axis {
     /// A linear axis.
-    pub fn linear(label: &str, range: (f64, f64)) -> Axis {
+    pub(crate) fn linear(label: &str, range: (f64, f64)) -> Axis {
         Axis {
             label: label.into(),
             range: if range.0 < range.1 {
@@ -103,7 +104,7 @@ impl Axis {
     }
 
     /// A logarithmic axis.
-    pub fn log(label: &str, range: (f64, f64), format: fn(f64) -> String) -> Axis {
+    pub(crate) fn log(label: &str, range: (f64, f64), format: fn(f64) -> String) -> Axis {
         let (low, high) = (range.0.max(f64::MIN_POSITIVE), range.1.max(f64::MIN_POSITIVE));
         Axis {
             label: label.into(),
@@ -119,7 +120,7 @@ impl Axis {
     }
 
     /// The range that shows `values`, with some room.
-    pub fn around(values: impl IntoIterator<Item = f64>, log: bool) -> Option<(f64, f64)> {
+    pub(crate) fn around(values: impl IntoIterator<Item = f64>, log: bool) -> Option<(f64, f64)> {
         let (low, high) = values
             .into_iter()
             .filter(|v| v.is_finite() && (!log || *v > 0.0))
@@ -138,7 +139,7 @@ impl Axis {
     }
 
     /// Where a value lies between the ends, 0 to 1.
-    pub fn place(&self, v: f64) -> f64 {
+    pub(crate) fn place(&self, v: f64) -> f64 {
         let (low, high) = self.range;
         if self.log {
             (v.max(f64::MIN_POSITIVE) / low).ln() / (high / low).ln()
@@ -182,7 +183,7 @@ impl Axis {
 }
 
 /// A number without needless digits.
-pub fn short(v: f64) -> String {
+pub(crate) fn short(v: f64) -> String {
     let text = format!("{v:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     match text {
@@ -192,7 +193,7 @@ pub fn short(v: f64) -> String {
 }
 
 /// A count with K or M.
-pub fn counted(v: f64) -> String {
+pub(crate) fn counted(v: f64) -> String {
     match v {
         v if v >= 1e6 => format!("{} M", short(v / 1e6)),
         v if v >= 1e3 => format!("{} K", short(v / 1e3)),
@@ -202,7 +203,7 @@ pub fn counted(v: f64) -> String {
 
 /// A chart's frame: where values lie in the drawing.
 #[derive(Clone, Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     x: Axis,
     y: Axis,
     left: i32,
@@ -213,15 +214,15 @@ pub struct Frame {
 
 /// Room around a chart, in pixels.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// For the marks and label of the vertical axis.
-    pub left: i32,
+    pub(crate) left: i32,
     /// Above.
-    pub top: i32,
+    pub(crate) top: i32,
     /// To the right.
-    pub right: i32,
+    pub(crate) right: i32,
     /// For the marks and label of the horizontal axis.
-    pub bottom: i32,
+    pub(crate) bottom: i32,
 }
 
 impl Default for Room {
@@ -240,7 +241,12 @@ impl Frame {
     ///
     /// # Errors
     /// Those of the drawing.
-    pub fn draw(area: &Area<'_>, x: Axis, y: Axis, room: Room) -> Result<Frame, Box<dyn std::error::Error>> {
+    pub(crate) fn draw(
+        area: &Area<'_>,
+        x: Axis,
+        y: Axis,
+        room: Room,
+    ) -> Result<Frame, Box<dyn std::error::Error>> {
         let (width, height) = area.dim_in_pixel();
         let frame = Frame {
             x,
@@ -278,21 +284,28 @@ impl Frame {
     }
 
     /// The pixel of a value, inside the frame.
-    pub fn at(&self, x: f64, y: f64) -> (i32, i32) {
+    pub(crate) fn at(&self, x: f64, y: f64) -> (i32, i32) {
         let px = f64::from(self.left) + self.x.place(x).clamp(0.0, 1.0) * f64::from(self.right - self.left);
         let py = f64::from(self.bottom) - self.y.place(y).clamp(0.0, 1.0) * f64::from(self.bottom - self.top);
         (px.round() as i32, py.round() as i32)
     }
 
     /// A line through points, with dots at them if there are few.
-    pub fn line(&self, area: &Area<'_>, points: &[(f64, f64)], ink: Ink, width: u32) -> Drawn {
+    pub(crate) fn line(&self, area: &Area<'_>, points: &[(f64, f64)], ink: Ink, width: u32) -> Drawn {
         let pixels: Vec<(i32, i32)> = points.iter().map(|(x, y)| self.at(*x, *y)).collect();
         area.draw(&PathElement::new(pixels, rgb(ink).stroke_width(width)))?;
         Ok(())
     }
 
     /// Dots.
-    pub fn dots(&self, area: &Area<'_>, points: &[(f64, f64)], ink: Ink, radius: i32, opacity: f64) -> Drawn {
+    pub(crate) fn dots(
+        &self,
+        area: &Area<'_>,
+        points: &[(f64, f64)],
+        ink: Ink,
+        radius: i32,
+        opacity: f64,
+    ) -> Drawn {
         // What falls on the same pixel is drawn once.
         let mut pixels: Vec<(i32, i32)> = points.iter().map(|(x, y)| self.at(*x, *y)).collect();
         pixels.sort_unstable();
@@ -304,7 +317,7 @@ impl Frame {
     }
 
     /// The area between two lines.
-    pub fn band(&self, area: &Area<'_>, low: &[(f64, f64)], high: &[(f64, f64)], ink: Ink) -> Drawn {
+    pub(crate) fn band(&self, area: &Area<'_>, low: &[(f64, f64)], high: &[(f64, f64)], ink: Ink) -> Drawn {
         let pixels = low.iter().chain(high.iter().rev()).map(|(x, y)| self.at(*x, *y));
         area.draw(&Polygon::new(
             pixels.collect::<Vec<_>>(),
@@ -314,7 +327,14 @@ impl Frame {
     }
 
     /// A filled bar between two corners.
-    pub fn bar(&self, area: &Area<'_>, from: (f64, f64), to: (f64, f64), ink: Ink, opacity: f64) -> Drawn {
+    pub(crate) fn bar(
+        &self,
+        area: &Area<'_>,
+        from: (f64, f64),
+        to: (f64, f64),
+        ink: Ink,
+        opacity: f64,
+    ) -> Drawn {
         let (a, b) = (self.at(from.0, from.1), self.at(to.0, to.1));
         area.draw(&Rectangle::new([a, b], rgb(ink).mix(opacity).filled()))?;
         Ok(())
@@ -322,7 +342,7 @@ impl Frame {
 }
 
 /// A row of names with their colours, from the left edge at a height; returns the height below it.
-pub fn legend(
+pub(crate) fn legend(
     area: &Area<'_>,
     names: &[(String, Ink)],
     left: i32,
@@ -344,7 +364,7 @@ pub fn legend(
 }
 
 /// How many lines [`legend`] takes.
-pub fn legend_height(names: &[(String, Ink)], left: i32, width: i32) -> i32 {
+pub(crate) fn legend_height(names: &[(String, Ink)], left: i32, width: i32) -> i32 {
     let (mut x, mut lines) = (left, 1);
     for (name, _) in names {
         let needed = 22 + width_of(name, 12);
@@ -358,12 +378,12 @@ pub fn legend_height(names: &[(String, Ink)], left: i32, width: i32) -> i32 {
 }
 
 /// About how many pixels a text takes: no font is asked, since the reader's is not known.
-pub fn width_of(text: &str, size: i32) -> i32 {
+pub(crate) fn width_of(text: &str, size: i32) -> i32 {
     (text.chars().count() as f64 * f64::from(size) * 0.56).ceil() as i32
 }
 
 /// A colour of a scale that grows darker and bluer, 0 to 1, and whether text on it should be light.
-pub fn heat(t: f64) -> (RGBColor, RGBColor) {
+pub(crate) fn heat(t: f64) -> (RGBColor, RGBColor) {
     const STOPS: [[f64; 3]; 5] = [
         [252.0, 248.0, 225.0],
         [185.0, 222.0, 190.0],

@@ -10,38 +10,36 @@ use crate::lab::Store;
 
 /// A way of choosing, and what it gives.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it does, in words.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// Experiment chosen for each object: index into [`RunData::experiments`].
-    pub chosen: Vec<Option<usize>>,
+    pub(crate) chosen: Vec<Option<usize>>,
     /// Mean AUROC over the objects, if each has one.
-    pub mean: Option<f64>,
+    pub(crate) mean: Option<f64>,
     /// Its interval.
-    pub interval: Option<Interval>,
+    pub(crate) interval: Option<Interval>,
     /// How much lower it is than the oracle, with its interval.
-    pub gap: Option<Interval>,
+    pub(crate) gap: Option<Interval>,
 }
 
 /// The three ways.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The best on each object's own test set.
-    pub oracle: Choice,
+    pub(crate) oracle: Choice,
     /// The best mean over all objects.
-    pub single: Choice,
+    pub(crate) single: Choice,
     /// The best mean over the other objects.
-    pub left_out: Choice,
-    /// The recipe of `single`.
-    pub recipe: Option<usize>,
+    pub(crate) left_out: Choice,
     /// Whether intervals are over test images (there are scores), or over objects.
-    pub over_images: bool,
+    pub(crate) over_images: bool,
     /// Mean AUROC of all experiments: what an unlucky choice gives.
-    pub of_all: Option<f64>,
+    pub(crate) of_all: Option<f64>,
     /// AUROC of each object by choice, with an interval over its test images.
-    pub per_object: Vec<[Option<Interval>; 3]>,
+    pub(crate) per_object: Vec<[Option<Interval>; 3]>,
 }
 
 /// The recipe with the best mean over `objects`, the first of equals; only recipes that have all of those.
@@ -66,7 +64,7 @@ impl Selection {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn new(data: &RunData, store: &Store, options: &BootstrapOptions) -> Result<Selection, Error> {
+    pub(crate) fn new(data: &RunData, store: &Store, options: &BootstrapOptions) -> Result<Selection, Error> {
         let all: Vec<usize> = (0..data.objects.len()).collect();
         let number = |o: usize, recipe: Option<usize>| recipe.and_then(|r| data.index[r][o]);
         let recipe = best_recipe(data, &all, None);
@@ -204,7 +202,6 @@ impl Selection {
             oracle,
             single,
             left_out,
-            recipe,
             over_images,
             of_all: mean(data.experiments.iter().filter_map(|e| e.row.auroc)),
             per_object,
@@ -212,12 +209,12 @@ impl Selection {
     }
 
     /// The three, best first.
-    pub fn choices(&self) -> [&Choice; 3] {
+    pub(crate) fn choices(&self) -> [&Choice; 3] {
         [&self.oracle, &self.single, &self.left_out]
     }
 
     /// What the intervals are over, in words.
-    pub fn basis(&self) -> &'static str {
+    pub(crate) fn basis(&self) -> &'static str {
         if self.over_images {
             "95 % bootstrap intervals over test images, drawn within the good and the defective images of each object, for the settings as chosen (choosing anew in each draw is not part of them)"
         } else {
@@ -226,7 +223,7 @@ impl Selection {
     }
 
     /// Means of the three choices.
-    pub fn means(&self) -> Table {
+    pub(crate) fn means(&self) -> Table {
         let columns = [
             "choice",
             "#mean AUROC",
@@ -250,11 +247,20 @@ impl Selection {
                 Cell::text(c.what),
             ]);
         }
+        // What choosing blindly gives, for comparison.
+        table.foot = Some(vec![
+            Cell::text("All experiments"),
+            Cell::auroc(self.of_all),
+            Cell::text("–"),
+            Cell::difference(None),
+            Cell::text("–"),
+            Cell::text("the mean of every experiment of the run: what a choice by lot gives"),
+        ]);
         table
     }
 
     /// Per object.
-    pub fn objects(&self, data: &RunData) -> Table {
+    pub(crate) fn objects(&self, data: &RunData) -> Table {
         let columns = [
             "object",
             "#oracle",

@@ -11,12 +11,12 @@ use crate::lab::Status;
 use plotters::prelude::{PathElement, Rectangle};
 
 /// The colour of a detector, the same in every figure.
-pub fn color(data: &RunData, model: &str) -> Ink {
+pub(crate) fn color(data: &RunData, model: &str) -> Ink {
     series(data.models.iter().position(|m| m == model).unwrap_or_default())
 }
 
 /// Table 1: sample sizes.
-pub fn samples(data: &RunData) -> Table {
+pub(crate) fn samples(data: &RunData) -> Table {
     let columns = [
         "object",
         "#originals",
@@ -56,7 +56,7 @@ pub fn samples(data: &RunData) -> Table {
 }
 
 /// Table 2: feature configurations.
-pub fn features(data: &RunData) -> Table {
+pub(crate) fn features(data: &RunData) -> Table {
     let columns = [
         "network",
         "weights",
@@ -99,7 +99,7 @@ pub fn features(data: &RunData) -> Table {
 }
 
 /// Table 3: hyperparameters.
-pub fn hyperparameters(data: &RunData) -> Table {
+pub(crate) fn hyperparameters(data: &RunData) -> Table {
     let mut table = Table::new(
         "table3_hyperparameters",
         "Table 3. Hyperparameters as run",
@@ -140,7 +140,7 @@ pub fn hyperparameters(data: &RunData) -> Table {
 }
 
 /// Table 4: best AUROC per object and the mean.
-pub fn best(data: &RunData, published: Option<&RunData>) -> Table {
+pub(crate) fn best(data: &RunData, published: Option<&RunData>) -> Table {
     let mut columns = vec!["object", "#best AUROC"];
     if published.is_some() {
         columns.extend(["#published", "#difference"]);
@@ -191,7 +191,7 @@ pub fn best(data: &RunData, published: Option<&RunData>) -> Table {
 }
 
 /// Table 5: times per detector.
-pub fn times(data: &RunData, published: Option<&RunData>) -> Table {
+pub(crate) fn times(data: &RunData, published: Option<&RunData>) -> Table {
     let mut columns = vec![
         "detector",
         "#done",
@@ -261,7 +261,7 @@ pub fn times(data: &RunData, published: Option<&RunData>) -> Table {
 }
 
 /// Table 6: the best experiment of each object.
-pub fn best_experiments(data: &RunData, published: Option<&RunData>) -> Table {
+pub(crate) fn best_experiments(data: &RunData, published: Option<&RunData>) -> Table {
     let mut columns = vec![
         "object",
         "#AUROC",
@@ -330,7 +330,7 @@ pub fn best_experiments(data: &RunData, published: Option<&RunData>) -> Table {
 }
 
 /// Figure 3: the combinations, level by level.
-pub fn tree(data: &RunData) -> Figure {
+pub(crate) fn tree(data: &RunData) -> Figure {
     type Level<'a> = (&'static str, Box<dyn Fn(&super::data::Experiment) -> String + 'a>);
     let levels: Vec<Level<'_>> = vec![
         ("object", Box::new(|e| e.row.object.clone())),
@@ -377,7 +377,11 @@ pub fn tree(data: &RunData) -> Figure {
                 &format!(
                     "{} {name}{}",
                     values.len(),
-                    if values.len() == 1 { "" } else { "s" }
+                    if values.len() == 1 || *name == "weights" {
+                        ""
+                    } else {
+                        "s"
+                    }
                 ),
                 (left, 18),
                 13,
@@ -448,7 +452,7 @@ impl MixFill for plotters::style::RGBColor {
 }
 
 /// Figure 4: mean train and test time against dimension and against sample count.
-pub fn scaling(data: &RunData) -> Vec<Figure> {
+pub(crate) fn scaling(data: &RunData) -> Vec<Figure> {
     let dimension = |e: &super::data::Experiment| {
         let r = &e.row;
         let shape = (r.architecture.clone(), r.layer.clone());
@@ -569,7 +573,7 @@ pub fn scaling(data: &RunData) -> Vec<Figure> {
 }
 
 /// A vertical rule in a drawing.
-pub fn rule(area: &plot::Area<'_>, x: i32, from: i32, to: i32, ink: Ink) -> plot::Drawn {
+pub(crate) fn rule(area: &plot::Area<'_>, x: i32, from: i32, to: i32, ink: Ink) -> plot::Drawn {
     use plotters::style::Color;
     area.draw(&PathElement::new(
         vec![(x, from), (x, to)],

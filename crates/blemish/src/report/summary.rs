@@ -15,7 +15,7 @@ fn count(n: usize) -> String {
 }
 
 /// What ran.
-pub fn facts(data: &RunData) -> Table {
+pub(crate) fn facts(data: &RunData) -> Table {
     let mut table = Table::new("run", "What ran", &["what", "value"]);
     let mut add = |what: &str, value: String| {
         if !value.is_empty() {
@@ -127,7 +127,7 @@ pub fn facts(data: &RunData) -> Table {
 }
 
 /// The failed experiments, so that links reach them without a script; the first 500.
-pub fn failed_rows(data: &RunData) -> Option<Table> {
+pub(crate) fn failed_rows(data: &RunData) -> Option<Table> {
     let failed: Vec<_> = data
         .experiments
         .iter()
@@ -160,7 +160,7 @@ pub fn failed_rows(data: &RunData) -> Option<Table> {
 }
 
 /// The numbers on top.
-pub fn headlines(data: &RunData, selection: &Selection, warnings: usize) -> Vec<Headline> {
+pub(crate) fn headlines(data: &RunData, selection: &Selection, warnings: usize) -> Vec<Headline> {
     let mut out = vec![];
     for choice in selection.choices() {
         out.push(Headline {

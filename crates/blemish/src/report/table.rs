@@ -167,7 +167,7 @@ impl Table {
 }
 
 /// A signed difference to three digits, with a true minus.
-pub fn signed(v: f64) -> String {
+pub(crate) fn signed(v: f64) -> String {
     let text = format!("{:.3}", v.abs());
     match text.trim_matches(['0', '.']) {
         "" => text,
@@ -177,7 +177,7 @@ pub fn signed(v: f64) -> String {
 }
 
 /// A number with spaces between its thousands.
-pub fn thousands(n: u64) -> String {
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -190,7 +190,7 @@ pub fn thousands(n: u64) -> String {
 }
 
 /// A time in the unit that suits it.
-pub fn seconds(s: f64) -> String {
+pub(crate) fn seconds(s: f64) -> String {
     match s {
         s if s.is_nan() => "–".into(),
         s if s <= 0.0 => "0".into(),
@@ -212,7 +212,7 @@ fn digits(v: f64) -> String {
 }
 
 /// A size in bytes, in the unit that suits it.
-pub fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     match n {
         n if n < 1 << 20 => format!("{:.1} KiB", n as f64 / 1024.0),
         n if n < 1 << 30 => format!("{:.1} MiB", n as f64 / 1024.0 / 1024.0),

@@ -10,13 +10,13 @@ use crate::lab::Status;
 
 /// One warning.
 #[derive(Clone, Debug)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// Its kind, in a word or two.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// What was found.
-    pub text: String,
+    pub(crate) text: String,
     /// The first experiment of it.
-    pub example: Option<u64>,
+    pub(crate) example: Option<u64>,
 }
 
 /// Detector and, where it has one, kernel: settings that fail alike.
@@ -45,7 +45,7 @@ fn by_family<'a>(
 }
 
 /// Failures by what they have in common: kind, message, detector, network, layer, training set.
-pub fn failures(data: &RunData) -> Table {
+pub(crate) fn failures(data: &RunData) -> Table {
     type Group<'a> = (String, String, &'a str, &'a str, &'a str, bool);
     let mut groups: BTreeMap<Group<'_>, Vec<&Experiment>> = BTreeMap::new();
     let mut all: BTreeMap<(&str, &str, &str, bool), usize> = BTreeMap::new();
@@ -104,7 +104,7 @@ pub fn failures(data: &RunData) -> Table {
 }
 
 /// All warnings.
-pub fn find(data: &RunData) -> Vec<Warning> {
+pub(crate) fn find(data: &RunData) -> Vec<Warning> {
     let mut out = vec![];
     let percent = |n: usize, of: usize| {
         if n == of {
@@ -264,8 +264,9 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         let median = quantile(&mut values, 0.5).unwrap_or(0.5);
         if values.len() >= 5 && (median < 0.4 || below * 3 >= values.len()) {
             let text = format!(
-                "{architecture} {initialization} {layer}{}",
-                if augmented { " augmented" } else { "" }
+                "{architecture} {initialization} {layer}{}, {below} of {} experiments below 0.35",
+                if augmented { " augmented" } else { "" },
+                values.len()
             );
             objects.entry(object).or_default().push((median, text));
         }
@@ -276,7 +277,7 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         let shown: Vec<String> = list
             .iter()
             .take(3)
-            .map(|(m, t)| format!("{t} (median {m:.2})"))
+            .map(|(m, t)| format!("{t}, median {m:.2}"))
             .collect();
         let intensities = intensities(data, object);
         let why = match &intensities {
@@ -286,9 +287,10 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
         out.push(Warning {
             kind: "AUROC far below 0.5",
             text: format!(
-                "{name}: on {} feature sets the detectors find defective images more normal than good ones: {}{}. Often the good test images are \
+                "{name}: on {} feature set{} many experiments find defective images more normal than good ones: {}{}. Often the good test images are \
                  shifted against the training images (light, camera, crop). {why}",
                 list.len(),
+                if list.len() == 1 { "" } else { "s" },
                 shown.join("; "),
                 if list.len() > 3 { "; …" } else { "" }
             ),
@@ -298,7 +300,7 @@ fn inverted(data: &RunData, out: &mut Vec<Warning>) {
 }
 
 /// The folder of an object's images, if it is still there.
-pub fn folder(data: &RunData, object: usize) -> Option<PathBuf> {
+pub(crate) fn folder(data: &RunData, object: usize) -> Option<PathBuf> {
     let folder = data.data_note[&data.objects[object]]["folder"].as_str()?;
     let folder = PathBuf::from(folder);
     folder.is_dir().then_some(folder)

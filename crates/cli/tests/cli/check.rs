@@ -82,6 +82,9 @@ fn every_planted_fault_is_found() {
     std::fs::write(at("train/good/003.png"), &bytes[..bytes.len() / 2]).unwrap();
     std::fs::write(at("ground_truth/crack/004_mask.png"), "no mask").unwrap();
     std::fs::create_dir(at("test/empty")).unwrap();
+    std::fs::create_dir(at("train/bad")).unwrap();
+    copy("test/chip/003.png", "train/bad/000.png");
+    copy("test/chip/003.png", "test/000.png");
 
     let output = bench.run(&["check", "data/washer", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -101,6 +104,7 @@ fn every_planted_fault_is_found() {
     warning("duplicate", &["train/good/001.png", "train/good/900.png"]);
     warning("mask_empty", &["test/crack/003.png"]);
     warning("image_without_mask", &["test/crack/001.png"]);
+    warning("unused", &["train/bad", "test/000.png"]);
     warning("odd_size", &["train/good/903.png"]);
     warning("mixed_modes", &["train/good/902.png", "train/good/903.png"]);
     let (severity, suspects) = &of("suspicious_good")[0];

@@ -12,10 +12,12 @@ mod common;
 mod determinism;
 mod eval;
 mod hostile;
+mod inspect;
 mod kill;
 mod onnx;
 mod plan;
 mod real;
+mod report;
 mod resume;
 mod shards;
 #[cfg(target_os = "linux")]

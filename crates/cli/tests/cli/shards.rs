@@ -8,9 +8,11 @@ use blemish::lab::{Plan, Row, Store};
 use crate::common::{Bench, copy_folder};
 
 /// How many tasks a study of [`planned`] has, each with four feature sets.
-pub(crate) const TASKS: usize = 15;
+pub(crate) const TASKS: usize = 9;
 
-/// A small study of fifteen tasks, planned in `run`.
+const OBJECTS: &str = "bottle,cable,capsule,carpet,grid,hazelnut,leather,metal_nut,pill";
+
+/// A small study of nine tasks, planned in `run`.
 pub(crate) fn planned() -> Bench {
     let bench = Bench::new();
     let images = [
@@ -27,7 +29,7 @@ pub(crate) fn planned() -> Bench {
     synth.extend(images);
     bench.ok(&synth);
     let selection = ["--initializations", "random", "--layers", "layer1,layer2"];
-    let mut plan = vec!["plan", "data", "--out", "run"];
+    let mut plan = vec!["plan", "data", "--out", "run", "--objects", OBJECTS];
     plan.extend(selection);
     bench.ok(&plan);
     bench
@@ -105,7 +107,7 @@ fn shards_killed_at_random_merge_into_what_one_process_gives() {
         &["run", "run", "--shard", "0/3", "--threads", "1"],
         &["run", "run", "--shard", "1/3", "--threads", "2"],
         &["run", "run", "--shard", "2/3", "--threads", "1"],
-        &["run", "run", "--task", "0-6,9", "--threads", "3"],
+        &["run", "run", "--task", "0-3,6", "--threads", "3"],
     ];
     let mut random = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     eprintln!("random moments from {random}");
@@ -155,7 +157,7 @@ fn shards_killed_at_random_merge_into_what_one_process_gives() {
     bench.ok(&["merge", "run"]);
     assert_eq!(export, bench.ok(&["export", "run", "-o", "-"]));
     // Nothing is left to run.
-    bench.ok(&["run", "run", "--task", "0-14"]);
+    bench.ok(&["run", "run", "--task", "0-8"]);
 }
 
 #[test]
@@ -166,21 +168,36 @@ fn merging_in_parts_and_exit_codes() {
     assert_eq!(json.as_array().unwrap().len(), TASKS);
     assert_eq!(json[3]["missing"], 4);
     bench.ok(&["run", "run", "--task", "2,4-5"]);
-    assert_eq!(
-        bench.ok(&["missing", "run", "--format", "ranges"]),
-        "0-1,3,6-14\n"
-    );
+    assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0-1,3,6-8\n");
     let text = bench.fails(75, &["merge", "run"]);
-    assert!(text.contains("tasks without results: 0-1,3,6-14"), "{text}");
+    assert!(text.contains("tasks without results: 0-1,3,6-8"), "{text}");
     assert_eq!(bench.timeless("run").matches("|done|").count(), 3 * 4 * 71);
 
-    let text = bench.fails(65, &["run", "run", "--task", "15"]);
-    assert!(text.contains("no task 15"), "{text}");
+    let text = bench.fails(65, &["run", "run", "--task", "9"]);
+    assert!(text.contains("no task 9"), "{text}");
     bench.fails(65, &["run", "data", "--task", "0"]);
     bench.fails(2, &["run", "run", "--task", "x"]);
     bench.fails(2, &["run", "run", "--shard", "3/3"]);
     bench.fails(2, &["run", "run", "--shard", "0/3", "--task", "1"]);
     bench.fails(1, &["missing", "nowhere"]);
+
+    // A file that cannot be reached may be there another time: nothing is published.
+    #[cfg(unix)]
+    {
+        let image = bench.path("data/carpet/train/good/001.png");
+        let aside = bench.path("aside.png");
+        std::fs::rename(&image, &aside).unwrap();
+        std::os::unix::fs::symlink(bench.path("not/mounted.png"), &image).unwrap();
+        let carpet = "3";
+        let text = bench.fails(75, &["run", "run", "--task", carpet]);
+        assert!(
+            text.contains("worth another try") && text.contains("001.png"),
+            "{text}"
+        );
+        assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0-1,3,6-8\n");
+        std::fs::remove_file(&image).unwrap();
+        std::fs::rename(&aside, &image).unwrap();
+    }
 
     // An image that is no image fails its object for good, as it does on one machine.
     let image = bench.path("data/cable/train/good/001.png");
@@ -189,14 +206,14 @@ fn merging_in_parts_and_exit_codes() {
     let cable = "1";
     let text = bench.fails(65, &["run", "run", "--task", cable]);
     assert!(text.contains("284 experiments failed"), "{text}");
-    assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0,3,6-14\n");
+    assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0,3,6-8\n");
     let text = bench.fails(75, &["merge", "run"]);
     assert!(text.contains("284 failed"), "{text}");
     // It is not tried again unasked, but on demand; then the failure gives way.
     std::fs::write(&image, &bytes).unwrap();
     bench.fails(65, &["run", "run", "--task", cable]);
     let all = bench.ok(&["missing", "run", "--format", "ranges", "--failed"]);
-    assert_eq!(all, "0-1,3,6-14\n");
+    assert_eq!(all, "0-1,3,6-8\n");
     bench.ok(&["run", "run", "--task", cable, "--retry-failed"]);
     let text = bench.fails(75, &["merge", "run"]);
     assert!(
@@ -214,6 +231,7 @@ fn damaged_and_foreign_parts() {
     let mut parts: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "part"))
         .collect();
     parts.sort();
     assert_eq!(parts.len(), 8);

@@ -15,6 +15,8 @@ fn help_texts() {
         vec!["submit", "slurm"],
         vec!["results"],
         vec!["export"],
+        vec!["report"],
+        vec!["import-published"],
         vec!["compare"],
         vec!["demo"],
         vec!["synth"],
