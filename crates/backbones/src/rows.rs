@@ -77,10 +77,10 @@ impl PackedRows {
     /// `out[i * range.len() + j] = <left_i, row_(range.start + j)> + offset`, in this thread.
     ///
     /// Each number is one sum in f32 in the order of the columns: it does not depend on the other rows or on the
-    /// range.
+    /// range. Rows on the left that do not lie in standard layout are copied.
     ///
     /// # Panics
-    /// If `left` is not of d columns in standard layout, the range is not of these rows or does not begin at a multiple
+    /// If `left` is not of d columns, the range is not of these rows or does not begin at a multiple
     /// of [`ALIGN`](Self::ALIGN), or `out` is too short.
     pub fn products(&self, left: ArrayView2<'_, f32>, range: std::ops::Range<usize>, out: &mut [f32]) {
         assert!(
@@ -100,8 +100,13 @@ impl PackedRows {
             }
             return;
         }
-        let Some(values) = left.to_slice() else {
-            panic!("the rows on the left are not in standard layout");
+        let copied: Vec<f32>;
+        let values = match left.to_slice() {
+            Some(values) => values,
+            None => {
+                copied = left.iter().copied().collect();
+                &copied
+            }
         };
         product(
             self.set,

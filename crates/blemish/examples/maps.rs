@@ -9,6 +9,8 @@
 //! A fourth argument says how many images, spread evenly over the test set; a fifth names the folder with weights, for
 //! models without their own.
 
+#![allow(clippy::print_stdout, reason = "printing is what this program is for")]
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 

@@ -381,11 +381,8 @@ impl Trying<'_> {
             method,
             layers: names.to_vec(),
             image_auroc: auroc(&scores, &labels)?,
-            pixel_auroc: match auroc(&patch_scores, &patch_labels) {
-                Ok(value) => Some(value),
-                // No map, or no defect that fills half a patch.
-                Err(_) => None,
-            },
+            // There is none without a map, or where no defect fills half a patch.
+            pixel_auroc: auroc(&patch_scores, &patch_labels).ok(),
         })
     }
 }

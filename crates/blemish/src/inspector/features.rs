@@ -13,6 +13,9 @@ use crate::Error;
 /// Images that go through the network together: enough to keep all cores busy, few enough to stay small.
 pub(crate) const CHUNK: usize = 8;
 
+/// Width and height of an image, in pixels.
+pub(crate) type Size = (u32, u32);
+
 /// A network with the size of its images.
 #[derive(Debug)]
 pub(crate) struct Extractor {
@@ -69,12 +72,12 @@ impl Extractor {
         &self,
         count: usize,
         load: &(dyn Fn(usize) -> Result<RgbImage, Error> + Sync),
-    ) -> (Array4<f32>, Vec<Result<(u32, u32), Error>>) {
+    ) -> (Array4<f32>, Vec<Result<Size, Error>>) {
         let (height, width) = (self.prepare.height as usize, self.prepare.width as usize);
         let len = self.prepare.len();
         let mut values = vec![0.0_f32; count * len];
         // The picture is dropped as soon as it is resized: as many are in memory as there are threads.
-        let sizes: Vec<Result<(u32, u32), Error>> = values
+        let sizes: Vec<Result<Size, Error>> = values
             .par_chunks_mut(len)
             .enumerate()
             .map(|(i, out)| {

@@ -290,9 +290,11 @@ mod tests {
         // Gauss.
         for k in 0..d {
             for i in k + 1..d {
-                let f = a[i][k] / a[k][k];
-                for j in k..=d {
-                    a[i][j] -= f * a[k][j];
+                let (above, below) = a.split_at_mut(i);
+                let (pivot, row) = (&above[k], &mut below[0]);
+                let f = row[k] / pivot[k];
+                for (entry, pivot) in row[k..].iter_mut().zip(&pivot[k..]) {
+                    *entry -= f * pivot;
                 }
             }
         }

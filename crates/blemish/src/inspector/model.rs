@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calibrate::Calibration;
 use super::detector::{Detector, Scored};
-use super::features::{CHUNK, Chunk, Extractor};
+use super::features::{CHUNK, Chunk, Extractor, Size};
 use super::input::Samples;
 use super::map::{SIGMA, resize, smooth};
 use super::method::Method;
@@ -230,7 +230,7 @@ impl Inspector {
             Err(error) => vec![Err(error)],
         };
         let mut scored = scored.into_iter();
-        let paired: Vec<Result<((u32, u32), Scored), Error>> = sizes
+        let paired: Vec<Result<(Size, Scored), Error>> = sizes
             .into_iter()
             .map(|size| {
                 let size = size?;
