@@ -44,10 +44,12 @@ fn sound_images_have_no_findings() {
     );
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["errors"], 0);
-    assert_eq!(findings(&json, 0), Findings::new());
-    // One of the small cloths does look unlike the others.
-    let only = |code: &String| code == "suspicious_good";
-    assert!(findings(&json, 1).keys().all(only), "{json}");
+    // One in two dozen small images does look unlike the others, which is no more than a warning.
+    for object in 0..2 {
+        for (code, found) in findings(&json, object) {
+            assert!(code == "suspicious_good" && found.len() <= 1, "{json}");
+        }
+    }
     assert_eq!(report["objects"].as_array().unwrap().len(), 2);
     // Folders of one kind and tables too.
     bench.ok(&["check", "data/washer/train/good", "--quick"]);
