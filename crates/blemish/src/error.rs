@@ -184,7 +184,8 @@ fn missing_weights(folder: Option<&Path>, missing: &[MissingWeights]) -> String 
     let _ = write!(
         text,
         "\n`blemish weights fetch {}` gets published ones, `blemish weights import FILE` takes a file that you have, \
-         --weights FOLDER names another folder; or choose --initializations random",
+         --weights FOLDER names another folder; random weights need no file (--initializations random for a grid, \
+         --initialization random for a fit)",
         names.join(" ")
     );
     text

@@ -21,7 +21,8 @@ use crate::weights::WeightsArgs;
     version,
     max_term_width = 100,
     after_help = "Start here:\n  blemish demo\n  blemish grid mvtec_ad --out run --initializations random\n\n\
-                  Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (the same command goes on)."
+                  Exit codes: 0 done, 1 failed, 2 wrong usage; of runs also 75 (stopped by a signal, or worth another\n\
+                  try: the same command goes on) and 65 (another try would not help)."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]

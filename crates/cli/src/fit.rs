@@ -45,7 +45,7 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) embed_weights: bool,
     /// The part of good images that may be rejected
-    #[arg(long, default_value_t = 0.01, value_name = "RATE")]
+    #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = rate)]
     pub(crate) false_reject_rate: f64,
     /// Shorter side of the network's input in pixels; the whole image is resized to it [default: 384]
     #[arg(long, value_name = "PIXELS")]
@@ -103,6 +103,7 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
         );
     }
     // Not after the fit.
+    Inspector::may_be_written(&args.output)?;
     if let Some(folder) = args.output.parent()
         && !folder.as_os_str().is_empty()
         && !folder.is_dir()
@@ -169,20 +170,28 @@ impl std::str::FromStr for Choose {
 
 /// How well the test images are told apart, if there are good and defective ones.
 fn tested(inspector: &Inspector, samples: &Samples) -> Result<Option<String>> {
-    let labels: Vec<bool> = samples.test.iter().map(|file| file.is_defective()).collect();
+    let files: Vec<PathBuf> = samples.test.iter().map(|file| file.path.clone()).collect();
+    let (mut scores, mut labels) = (vec![], vec![]);
+    let (mut rejected, mut missed) = (0, 0);
+    inspector.score_files(&files, false, &mut |i, found| -> Result<()> {
+        // The model needs none of the test images: one that is broken must not cost it.
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                note(format!("left out of the test: {error}"));
+                return Ok(());
+            }
+        };
+        let defective = samples.test[i].is_defective();
+        scores.push(found.score);
+        labels.push(defective);
+        rejected += usize::from(found.is_defective && !defective);
+        missed += usize::from(!found.is_defective && defective);
+        Ok(())
+    })?;
     if !labels.contains(&true) || !labels.contains(&false) {
         return Ok(None);
     }
-    let files: Vec<PathBuf> = samples.test.iter().map(|file| file.path.clone()).collect();
-    let mut scores = vec![];
-    let (mut rejected, mut missed) = (0, 0);
-    inspector.score_files(&files, false, &mut |i, found| -> Result<()> {
-        let found = found?;
-        scores.push(found.score);
-        rejected += usize::from(found.is_defective && !labels[i]);
-        missed += usize::from(!found.is_defective && labels[i]);
-        Ok(())
-    })?;
     let defective = labels.iter().filter(|l| **l).count();
     Ok(Some(format!(
         "test images: image AUROC {:.4}; at the threshold {rejected} of {} good ones are rejected and {missed} of \
@@ -250,6 +259,14 @@ impl Progress {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// A part of good images that may be rejected.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1e-6..1.0).contains(rate));
+    rate.ok_or_else(|| {
+        "give a number from 0.000001 to below 1, such as 0.01 for one good image in a hundred".into()
+    })
 }
 
 /// 4G, 1.5G, 800M, 500000k or a number of bytes.

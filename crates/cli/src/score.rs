@@ -34,7 +34,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "FOLDER", env = "BLEMISH_WEIGHTS")]
     pub(crate) weights: Option<PathBuf>,
     /// The part of good images that may be rejected, in place of the model's
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = crate::fit::rate)]
     pub(crate) false_reject_rate: Option<f64>,
     /// Threads; the default is one for each core. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = threads)]
@@ -60,6 +60,9 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
         found.iter().for_each(|file| names.add(path, file));
         files.extend(found);
     }
+    if let Some(folder) = &args.maps {
+        spare_images(folder, &files, &names.names)?;
+    }
     with_threads(args.threads, || score(args, &files, &names.names))
 }
 
@@ -76,7 +79,7 @@ fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<E
             inspector.settings().method
         );
     }
-    let mut out = Rows::new(args.format, files);
+    let mut out = Rows::new(args.format, files, args.maps.is_some());
     out.begin()?;
     let mut counts = Counts::default();
     let threshold = inspector.calibration().threshold();
@@ -91,7 +94,8 @@ fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<E
             )?;
         }
         counts.add(&found);
-        out.row(&files[i], &found)
+        let map = args.maps.as_ref().map(|folder| folder.join(&map_names[i]));
+        out.row(&files[i], map.as_deref(), &found)
     })?;
     out.end()?;
     if args.format == ScoreFormat::Table {
@@ -115,6 +119,22 @@ fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<E
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether no map would be written over one of the images.
+fn spare_images(folder: &Path, files: &[PathBuf], map_names: &[PathBuf]) -> Result<()> {
+    let images: std::collections::BTreeSet<PathBuf> =
+        files.iter().filter_map(|file| file.canonicalize().ok()).collect();
+    for name in map_names {
+        let map = folder.join(name);
+        if map.canonicalize().is_ok_and(|map| images.contains(&map)) {
+            anyhow::bail!(
+                "the map {} would be written over an image: give --maps another folder",
+                map.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Where each image's map goes: below the folder of maps as the image lies below the folder that was given.
@@ -202,10 +222,12 @@ struct Rows {
     /// Of the longest path, as far as a table goes.
     width: usize,
     first: bool,
+    /// Whether rows tell where their maps are.
+    maps: bool,
 }
 
 impl Rows {
-    fn new(format: ScoreFormat, files: &[PathBuf]) -> Rows {
+    fn new(format: ScoreFormat, files: &[PathBuf], maps: bool) -> Rows {
         let width = files
             .iter()
             .map(|file| file.to_string_lossy().chars().count())
@@ -214,6 +236,7 @@ impl Rows {
             format,
             width: width.unwrap_or(0).clamp(5, 60),
             first: true,
+            maps,
         }
     }
 
@@ -234,12 +257,15 @@ impl Rows {
                 width = self.width
             )),
             ScoreFormat::Json => self.write("["),
+            ScoreFormat::Csv if self.maps => self.write("image,score,p_value,verdict,error,map\n"),
             ScoreFormat::Csv => self.write("image,score,p_value,verdict,error\n"),
         }
     }
 
-    fn row(&mut self, file: &Path, found: &Result<Inspection, Error>) -> Result<()> {
+    fn row(&mut self, file: &Path, map: Option<&Path>, found: &Result<Inspection, Error>) -> Result<()> {
         let name = file.to_string_lossy();
+        // Of an image that could not be scored there is none.
+        let map = map.filter(|_| found.is_ok()).map(|map| map.to_string_lossy());
         let text = match self.format {
             ScoreFormat::Table => match found {
                 Ok(i) => format!(
@@ -252,7 +278,7 @@ impl Rows {
                 Err(error) => format!(" {name:width$}  error: {error}\n", width = self.width),
             },
             ScoreFormat::Json => {
-                let object = match found {
+                let mut object = match found {
                     Ok(i) => serde_json::json!({
                         "image": name,
                         "score": i.score,
@@ -261,13 +287,23 @@ impl Rows {
                     }),
                     Err(error) => serde_json::json!({ "image": name, "error": error.to_string() }),
                 };
+                if let Some(map) = &map {
+                    object["map"] = map.as_ref().into();
+                }
                 format!("{}\n{object}", if self.first { "" } else { "," })
             }
-            ScoreFormat::Csv => match found {
-                // The shortest text that is read back as the same number.
-                Ok(i) => format!("{},{},{},{},\n", quoted(&name), i.score, i.p_value, verdict(i)),
-                Err(error) => format!("{},,,,{}\n", quoted(&name), quoted(&error.to_string())),
-            },
+            ScoreFormat::Csv => {
+                let row = match found {
+                    // The shortest text that is read back as the same number.
+                    Ok(i) => format!("{},{},{},{},", quoted(&name), i.score, i.p_value, verdict(i)),
+                    Err(error) => format!("{},,,,{}", quoted(&name), quoted(&error.to_string())),
+                };
+                match &map {
+                    Some(map) => format!("{row},{}\n", quoted(map)),
+                    None if self.maps => format!("{row},\n"),
+                    None => format!("{row}\n"),
+                }
+            }
         };
         self.first = false;
         self.write(&text)

@@ -116,7 +116,41 @@ fn hash<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, Dtype, &'a [us
     hasher.finalize().to_hex().to_string()
 }
 
+/// Bytes of a file in which a model's name for its settings must be found.
+const BEGINNING: u64 = 4096;
+
 impl Inspector {
+    /// Whether [`save`](Self::save) would write to `path`: there is nothing there yet, or a model. Other files are left
+    /// alone, as are devices and pipes.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if something else is there, and if that cannot be told.
+    pub fn may_be_written(path: &Path) -> Result<(), Error> {
+        let found = match std::fs::metadata(path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::io(path, e)),
+        };
+        let mut beginning = vec![];
+        if found.is_file() {
+            let read = std::fs::File::open(path).and_then(|file| {
+                std::io::Read::read_to_end(&mut std::io::Read::take(file, BEGINNING), &mut beginning)
+            });
+            read.map_err(|e| Error::io(path, e))?;
+        }
+        // The header of safetensors follows its length; an empty file is nobody's work.
+        let name = format!("\"{KEY}\"");
+        let is_model =
+            beginning.get(8) == Some(&b'{') && beginning.windows(name.len()).any(|w| w == name.as_bytes());
+        if found.is_file() && (is_model || found.len() == 0) {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{} is there already and is no model of blemish: give another name, or remove it first",
+            path.display()
+        )))
+    }
+
     /// Writes everything to one file: settings, what was learned, threshold, stored images with their scores; with
     /// `embed_weights` the network's weights too, otherwise their hash. The file is complete or absent: it is written under
     /// another name and then renamed.
@@ -124,6 +158,10 @@ impl Inspector {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path, embed_weights: bool) -> Result<(), Error> {
+        Inspector::may_be_written(path)?;
+        // A link stays one: what it leads to is replaced.
+        let real = path.canonicalize();
+        let path = real.as_deref().unwrap_or(path);
         let bytes = self.to_bytes(embed_weights)?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));

@@ -162,6 +162,17 @@ fn table(path: &Path) -> Result<Samples, Error> {
             ),
         ));
     };
+    // A misspelt name would change what is learned from without a word.
+    for (i, name) in header.iter().enumerate() {
+        let name = name.trim_start_matches('\u{feff}');
+        if !["path", "label", "mask", "split"].contains(&name) {
+            let text = format!("the column `{name}` is none of path, label, mask, split");
+            return Err(wrong(1, text));
+        }
+        if column(name) != Some(i) {
+            return Err(wrong(1, format!("the column `{name}` is there twice")));
+        }
+    }
     let (at_mask, at_split) = (column("mask"), column("split"));
     let (mut train, mut test) = (vec![], vec![]);
     let mut seen = std::collections::BTreeMap::new();
@@ -183,6 +194,11 @@ fn table(path: &Path) -> Result<Samples, Error> {
         };
         if let Some(first) = seen.insert(relative.to_owned(), line) {
             return Err(wrong(line, format!("{relative} is in line {first} already")));
+        }
+        if label != "good" && ["good", "ok", "normal"].contains(&label.to_lowercase().as_str()) {
+            let text =
+                format!("{relative} has the label `{label}`: that of good images is `good`, in lower case");
+            return Err(wrong(line, text));
         }
         let defect = (label != "good").then(|| label.to_owned());
         let file = ImageFile {
@@ -300,6 +316,9 @@ mod tests {
         assert_eq!(samples.test.len(), 1);
         for (text, expected) in [
             ("file,label\na.png,good\n", "should be `path,label`"),
+            ("path,label,splt\na.png,good,train\n", "`splt` is none of"),
+            ("path,label,label\na.png,good,good\n", "`label` is there twice"),
+            ("path,label\na.png,OK\n", "that of good images is `good`"),
             ("path,label\na.png,\n", "no label"),
             ("path,label\n,good\n", "no path"),
             ("path,label\nx.png,good\n", "no file"),

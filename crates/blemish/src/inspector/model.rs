@@ -307,7 +307,8 @@ pub(crate) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         } else if path.exists() {
             files.push(path.clone());
         } else {
-            let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+            let text = "there is no such file or folder";
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, text);
             return Err(ImagesError::Io {
                 path: path.clone(),
                 source,

@@ -127,7 +127,8 @@ impl PlanFile {
         if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
             return Ok(());
         }
-        let mut file = tempfile::Builder::new()
+        // Others read it, where a folder is shared.
+        let mut file = super::export::new_file()
             .prefix(".plan")
             .tempfile_in(folder)
             .map_err(io)?;

@@ -85,7 +85,7 @@ impl Kept {
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
         // Under another name first, so that no reader sees a part. The hash tells what a power cut may have left.
-        let mut file = tempfile::Builder::new()
+        let mut file = super::export::new_file()
             .prefix(".products")
             .tempfile_in(&self.folder)
             .map_err(io)?;

@@ -218,7 +218,7 @@ impl Selection {
         if self.over_images {
             "95 % bootstrap intervals over test images, drawn within the good and the defective images of each object, for the settings as chosen (choosing anew in each draw is not part of them)"
         } else {
-            "This run has no scores of single images, so the intervals are 95 % bootstrap intervals over objects only"
+            "Scores of single images are not at hand for every setting that is compared (results are lacking yet, or were imported from a table), so the intervals are 95 % bootstrap intervals over objects only"
         }
     }
 

@@ -131,6 +131,39 @@ fn maps_are_written_where_the_images_lie() {
 }
 
 #[test]
+fn what_is_there_is_not_written_over() {
+    let bench = Bench::with_data();
+    let image = bench.path("data/washer/train/good/000.png");
+    let before = std::fs::read(&image).unwrap();
+    let text = bench.fails(1, &fit("data/washer", "data/washer/train/good/000.png", &[]));
+    assert!(text.contains("no model of blemish"), "{text}");
+    std::fs::write(bench.path("notes.txt"), "mine").unwrap();
+    let text = bench.fails(1, &fit("data/washer", "notes.txt", &[]));
+    assert!(text.contains("no model of blemish"), "{text}");
+    // A broken test image costs its row, not the model.
+    let broken = bench.path("data/washer/test/good/000.png");
+    std::fs::write(&broken, "no image").unwrap();
+    bench.ok(&fit("data/washer", "m.blemish", &[]));
+    // A model may be made again.
+    bench.ok(&fit("data/washer", "m.blemish", &[]));
+    std::fs::copy(&image, &broken).unwrap();
+
+    let folder = "data/washer/train/good";
+    let text = bench.fails(1, &["score", "m.blemish", folder, "--maps", folder]);
+    assert!(text.contains("written over an image"), "{text}");
+    assert_eq!(std::fs::read(&image).unwrap(), before);
+    let csv = bench.ok(&["score", "m.blemish", folder, "--maps", "maps", "--format", "csv"]);
+    assert!(
+        csv.starts_with("image,score,p_value,verdict,error,map\n"),
+        "{csv}"
+    );
+    assert!(csv.contains(",maps/000.png\n"), "{csv}");
+    let json = bench.ok(&["score", "m.blemish", folder, "--maps", "maps", "--format", "json"]);
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(rows[0]["map"], "maps/000.png");
+}
+
+#[test]
 fn mistakes_are_named() {
     let bench = Bench::with_data();
     let text = bench.fails(1, &fit("data", "m.blemish", &[]));
@@ -145,6 +178,7 @@ fn mistakes_are_named() {
     let text = bench.fails(1, &fit("data/washer", "m.blemish", &["--memory", "10M"]));
     assert!(text.contains("--memory"), "{text}");
     bench.fails(2, &fit("data/washer", "m.blemish", &["--memory", "much"]));
+    bench.fails(2, &fit("data/washer", "m.blemish", &["--false-reject-rate", "0"]));
     bench.fails(2, &["fit", "data/washer", "-o", "m.blemish", "--method", "magic"]);
     assert!(!bench.path("m.blemish").exists());
     std::fs::write(bench.path("x.blemish"), "no model").unwrap();
