@@ -25,7 +25,6 @@ use super::features::Extractor;
 use super::gaussian::{Gaussian, triangle, used_columns};
 use super::method::Method;
 use super::model::{Inspector, References, Settings, deepest};
-use super::plan::find_weights;
 use crate::Error;
 
 /// Raised whenever a file of before would be read wrongly.
@@ -334,7 +333,7 @@ fn read(bytes: &[u8], weights: Option<&Path>, hashed: bool) -> Result<Inspector,
     // Last, since it takes longest.
     let weights = match file.weights()? {
         Some(weights) => weights,
-        None => find_weights(architecture, initialization, settings.seed, &layers, weights)?,
+        None => crate::weights::load_for(architecture, initialization, settings.seed, &layers, weights)?,
     };
     let found = weights
         .digest(architecture, deepest(architecture, &layers))

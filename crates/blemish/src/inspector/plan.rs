@@ -115,7 +115,7 @@ impl FitConfig {
 
     /// Loads the weights of the layers.
     pub(crate) fn load_weights(&self, layers: &[&str]) -> Result<Weights, Error> {
-        find_weights(
+        crate::weights::load_for(
             self.architecture,
             self.initialization(),
             self.seed,
@@ -129,30 +129,6 @@ impl Default for FitConfig {
     fn default() -> FitConfig {
         FitConfig::new()
     }
-}
-
-/// Weights from a seed or from a folder.
-pub(crate) fn find_weights(
-    architecture: Architecture,
-    initialization: Initialization,
-    seed: u64,
-    layers: &[&str],
-    folder: Option<&std::path::Path>,
-) -> Result<Weights, Error> {
-    if initialization == Initialization::Random {
-        return Ok(Weights::random_for(architecture, seed, layers)?);
-    }
-    let Some(folder) = folder else {
-        return Err(Error::MissingWeights {
-            folder: None,
-            missing: vec![crate::MissingWeights {
-                name: format!("{architecture}-{initialization}"),
-                published: blemish_backbones::PublishedWeights::of(architecture, initialization),
-            }],
-        });
-    };
-    let file = Weights::find(folder, architecture, initialization)?;
-    Ok(Weights::load_for(&file, architecture, layers)?)
 }
 
 /// Sizes of everything, known before the fit.

@@ -15,6 +15,7 @@ use super::config::{GridConfig, NetworkConfig};
 use super::key::VERSIONS;
 use crate::Error;
 use crate::error::MissingWeights;
+use crate::weights::load_for;
 
 /// Version of the file.
 const FORMAT: u32 = 1;
@@ -242,12 +243,12 @@ impl Blueprint {
         initialization: Initialization,
         layers: &[&str],
     ) -> Result<Weights, Error> {
-        load_weights(
-            self.weights.as_deref(),
-            self.seed,
+        load_for(
             architecture,
             initialization,
+            self.seed,
             layers,
+            self.weights.as_deref(),
         )
     }
 }
@@ -354,12 +355,12 @@ fn describe(config: &GridConfig, chosen: &Chosen) -> Result<PlannedNetwork, Erro
         } => {
             let (architecture, initialization) = (*architecture, *initialization);
             let names: Vec<&str> = layers.iter().map(String::as_str).collect();
-            let weights = load_weights(
-                config.weights.as_deref(),
-                config.seed,
+            let weights = load_for(
                 architecture,
                 initialization,
+                config.seed,
                 &names,
+                config.weights.as_deref(),
             )?;
             let crop = architecture.input(initialization).crop as usize;
             let known = |name: &&str| {
@@ -461,23 +462,6 @@ fn initializations(
         )));
     }
     Ok(found)
-}
-
-fn load_weights(
-    folder: Option<&Path>,
-    seed: u64,
-    architecture: Architecture,
-    initialization: Initialization,
-    layers: &[&str],
-) -> Result<Weights, Error> {
-    if initialization == Initialization::Random {
-        return Ok(Weights::random_for(architecture, seed, layers)?);
-    }
-    let Some(folder) = folder else {
-        return Err(Error::Config("there is no folder of weights".into()));
-    };
-    let file = Weights::find(folder, architecture, initialization)?;
-    Ok(Weights::load_for(&file, architecture, layers)?)
 }
 
 /// Types that have a name and are read from one.

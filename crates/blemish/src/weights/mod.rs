@@ -29,6 +29,30 @@ pub fn default_folder() -> Result<PathBuf, WeightsError> {
     Ok(strategy.data_dir().join("blemish").join("weights"))
 }
 
+/// Weights from a seed or from a folder, as far as the layers need them.
+pub(crate) fn load_for(
+    architecture: Architecture,
+    initialization: Initialization,
+    seed: u64,
+    layers: &[&str],
+    folder: Option<&Path>,
+) -> Result<Weights, crate::Error> {
+    if initialization == Initialization::Random {
+        return Ok(Weights::random_for(architecture, seed, layers)?);
+    }
+    let Some(folder) = folder else {
+        return Err(crate::Error::MissingWeights {
+            folder: None,
+            missing: vec![crate::MissingWeights {
+                name: format!("{architecture}-{initialization}"),
+                published: PublishedWeights::of(architecture, initialization),
+            }],
+        });
+    };
+    let file = Weights::find(folder, architecture, initialization)?;
+    Ok(Weights::load_for(&file, architecture, layers)?)
+}
+
 /// Published weights, and the file that holds them here.
 #[derive(Debug, Clone)]
 pub struct Listed {
