@@ -1,7 +1,7 @@
 # `make check` is all that CI runs.
 CARGO ?= cargo
 
-.PHONY: check format lint test doc audit
+.PHONY: check format lint test test-aarch64 doc audit
 
 check: format lint test doc audit
 
@@ -16,6 +16,14 @@ lint:
 test:
 	$(CARGO) test --release --workspace
 	$(CARGO) test --release -p blemish-backbones --features onnx --test onnx
+
+# Unit tests of the NEON kernels (each beside its safe twin) by emulation, where there is no such processor: needs the
+# Rust target aarch64-unknown-linux-gnu, a cross compiler and QEMU (Debian: gcc-aarch64-linux-gnu, qemu-user).
+test-aarch64: export CC_aarch64_unknown_linux_gnu = aarch64-linux-gnu-gcc
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
+test-aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64 -L /usr/aarch64-linux-gnu
+test-aarch64:
+	$(CARGO) test --release --target aarch64-unknown-linux-gnu -p blemish-backbones -p blemish-detectors --lib
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
