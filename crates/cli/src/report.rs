@@ -50,6 +50,7 @@ pub(crate) fn print_choices(store: &Store) -> Result<()> {
 
 /// Makes the report and says where it is.
 pub(crate) fn write(run: &Path, output: &Path, published: Option<&Path>) -> Result<()> {
+    crate::cluster::tell_unmerged(run);
     let report = blemish::report::report(&Store::open(run)?, published)?;
     let page = report.write(output)?;
     if !report.warnings.is_empty() {

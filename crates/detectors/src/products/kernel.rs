@@ -62,6 +62,34 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// Entries of [`STRIP`] rows, [`STRIP`] columns of them, column by column.
+    pub(super) fn transpose(self, rows: [&[f64; STRIP]; STRIP], out: &mut [f64; STRIP * STRIP]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => x86::transpose(rows, out),
+            _ => transpose(rows, out),
+        }
+    }
+}
+
+/// The safe twin of the other.
+fn transpose(rows: [&[f64; STRIP]; STRIP], out: &mut [f64; STRIP * STRIP]) {
+    for (c, out) in out.chunks_exact_mut(STRIP).enumerate() {
+        for (out, row) in out.iter_mut().zip(rows) {
+            *out = row[c];
+        }
+    }
+}
+
+/// Asks for `values`, which will be needed soon: rows and tiles lie far apart, where no processor foresees the next.
+pub(super) fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::prefetch(values);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
 /// The safe twin of the others, if `FUSE`.
 fn portable<const FUSE: bool>(left: [&[f64]; 2], right: &[f64], sums: &mut Sums) {
     /// Rows of the right-hand side whose sums fit the registers together.
@@ -92,6 +120,49 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{STRIP, Sums};
+
+    /// See [`prefetch`](super::prefetch).
+    pub(super) fn prefetch<T>(values: &[T]) {
+        const LINE: usize = 64;
+        let start = values.as_ptr().cast::<i8>();
+        for at in (0..size_of_val(values)).step_by(LINE) {
+            // SAFETY: the address lies within `values`; SSE is part of x86_64, and a prefetch changes nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(at)) };
+        }
+    }
+
+    /// The caller has seen the processor's `avx512f`.
+    pub(super) fn transpose(rows: [&[f64; STRIP]; STRIP], out: &mut [f64; STRIP * STRIP]) {
+        // SAFETY: `Kernel::Avx512` is made only after avx512f was detected.
+        unsafe { transpose_8x8(rows, out) }
+    }
+
+    /// # Safety
+    /// The processor has avx512f.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn transpose_8x8(rows: [&[f64; STRIP]; STRIP], out: &mut [f64; STRIP * STRIP]) {
+        // SAFETY: a row is 8 f64 long.
+        let row = rows.map(|row| unsafe { _mm512_loadu_pd(row.as_ptr()) });
+        // Of rows 2p and 2p + 1 the even columns side by side, and the odd ones.
+        let even: [__m512d; 4] = std::array::from_fn(|p| _mm512_unpacklo_pd(row[2 * p], row[2 * p + 1]));
+        let odd: [__m512d; 4] = std::array::from_fn(|p| _mm512_unpackhi_pd(row[2 * p], row[2 * p + 1]));
+        let (out, _) = out.as_chunks_mut::<STRIP>();
+        for (first, pairs) in [(0, even), (1, odd)] {
+            let [a, b, c, d] = pairs;
+            // Columns `first` and `first + 4`, then those two further on, of rows 0 to 3 and 4 to 7.
+            let near = [_mm512_shuffle_f64x2::<0x88>(a, b), _mm512_shuffle_f64x2::<0x88>(c, d)];
+            let far = [_mm512_shuffle_f64x2::<0xdd>(a, b), _mm512_shuffle_f64x2::<0xdd>(c, d)];
+            for (column, value) in [
+                (first, _mm512_shuffle_f64x2::<0x88>(near[0], near[1])),
+                (first + 2, _mm512_shuffle_f64x2::<0x88>(far[0], far[1])),
+                (first + 4, _mm512_shuffle_f64x2::<0xdd>(near[0], near[1])),
+                (first + 6, _mm512_shuffle_f64x2::<0xdd>(far[0], far[1])),
+            ] {
+                // SAFETY: a column is 8 f64 long.
+                unsafe { _mm512_storeu_pd(out[column].as_mut_ptr(), value) };
+            }
+        }
+    }
 
     /// The caller has seen the processor's `avx512f`, and cut all strips to the same number of columns.
     pub(super) fn avx512(a: &[f64], b: &[f64], right: &[f64], sums: &mut Sums) {
@@ -223,6 +294,20 @@ mod tests {
                 let bits = |s: &Sums| s.as_flattened().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&sums), bits(&expected), "{kernel:?}, {columns} columns");
             }
+        }
+    }
+
+    #[test]
+    fn every_transpose_gives_what_the_safe_one_gives() {
+        let values = strip(1, STRIP);
+        let rows: [&[f64; STRIP]; STRIP] = std::array::from_fn(|r| values[r * STRIP..].first_chunk().unwrap());
+        let mut expected = [0.0; STRIP * STRIP];
+        transpose(rows, &mut expected);
+        assert_eq!(expected[STRIP + 2], values[2 * STRIP + 1]);
+        for kernel in kernels() {
+            let mut out = [0.0; STRIP * STRIP];
+            kernel.transpose(rows, &mut out);
+            assert_eq!(out, expected, "{kernel:?}");
         }
     }
 

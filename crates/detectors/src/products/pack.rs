@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayView1, s};
 
-use super::kernel::STRIP;
+use super::kernel::{Kernel, STRIP, prefetch};
 use super::{Element, RowSums};
 
 /// Columns that are packed and multiplied at a time: every part that is given to
@@ -10,6 +10,8 @@ use super::{Element, RowSums};
 pub const PANEL: usize = 512;
 /// Room for a panel of a row: eight rows a power of two apart would compete for the same lines of the cache.
 const ROW: usize = PANEL + 8;
+
+const NOTHING: [f64; STRIP] = [0.0; STRIP];
 
 /// Writes `row - centre` to `out`.
 #[inline(always)]
@@ -33,6 +35,7 @@ pub(super) fn pack_strip<T: Element>(
     from: usize,
     centre: &[f64],
     mean: f64,
+    kernel: Kernel,
     out: &mut [f64],
     sums: &mut [RowSums],
 ) {
@@ -41,6 +44,7 @@ pub(super) fn pack_strip<T: Element>(
         from,
         centre,
         mean,
+        kernel,
         out,
         sums,
     });
@@ -52,6 +56,7 @@ struct Pack<'a, 'b, T> {
     from: usize,
     centre: &'a [f64],
     mean: f64,
+    kernel: Kernel,
     out: &'a mut [f64],
     sums: &'a mut [RowSums],
 }
@@ -62,15 +67,26 @@ impl<T: Element> pulp::NullaryFnOnce for Pack<'_, '_, T> {
     #[inline(always)]
     fn call(self) {
         let width = self.centre.len();
+        let part = self.from..self.from + width;
         let mut centred = [[0.0; ROW]; STRIP];
-        for ((row, centred), sums) in self.rows.iter().zip(&mut centred).zip(self.sums) {
-            let centred = &mut centred[..width];
-            centre_part_of_row(row.slice(s![self.from..self.from + width]), self.centre, centred);
+        for (r, (row, sums)) in self.rows.iter().zip(self.sums).enumerate() {
+            if let Some(next) = self.rows.get(r + 1).and_then(|row| row.to_slice()) {
+                prefetch(&next[part.clone()]);
+            }
+            let centred = &mut centred[r][..width];
+            centre_part_of_row(row.slice(s![part.clone()]), self.centre, centred);
             sums.add(centred, self.centre, self.mean);
         }
-        for (c, out) in self.out.chunks_exact_mut(STRIP).enumerate() {
+        let (squares, rest) = self.out.as_chunks_mut::<{ STRIP * STRIP }>();
+        for (s, out) in squares.iter_mut().enumerate() {
+            // A row has room for a whole panel and more: there is always a chunk.
+            let rows = centred.each_ref().map(|row| row[s * STRIP..].first_chunk().unwrap_or(&NOTHING));
+            self.kernel.transpose(rows, out);
+        }
+        let done = squares.len() * STRIP;
+        for (c, out) in rest.chunks_exact_mut(STRIP).enumerate() {
             for (out, row) in out.iter_mut().zip(&centred) {
-                *out = row[c];
+                *out = row[done + c];
             }
         }
     }
@@ -91,7 +107,7 @@ mod tests {
         let mut sums = [RowSums::default(); 3];
         for (from, centre) in (0..d).step_by(PANEL).zip(centre.chunks(PANEL)) {
             let mut out = vec![f64::NAN; STRIP * centre.len()];
-            pack_strip(&rows, from, centre, mean, &mut out, &mut sums);
+            pack_strip(&rows, from, centre, mean, Kernel::detect(), &mut out, &mut sums);
             for (c, column) in out.chunks_exact(STRIP).enumerate() {
                 for r in 0..3 {
                     assert_eq!(column[r], f64::from(x[[r, from + c]]) - centre[c]);

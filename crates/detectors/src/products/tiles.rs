@@ -4,7 +4,7 @@ use faer::Mat;
 use ndarray::{Array2, ArrayView1};
 use rayon::prelude::*;
 
-use super::kernel::{Kernel, LEFT, STRIP, Sums};
+use super::kernel::{Kernel, LEFT, STRIP, Sums, prefetch};
 use super::pack::{PANEL, pack_strip};
 use super::{Element, RowSums};
 
@@ -228,9 +228,9 @@ impl Multiplier {
                 .zip(&*strips)
                 .for_each(|((out, sums), (a, b))| {
                     if *b <= n {
-                        pack_strip(&train[*a..*b], from, centre, *mean, out, sums);
+                        pack_strip(&train[*a..*b], from, centre, *mean, *kernel, out, sums);
                     } else {
-                        pack_strip(&query[*a - n..*b - n], from, centre, *mean, out, sums);
+                        pack_strip(&query[*a - n..*b - n], from, centre, *mean, *kernel, out, sums);
                     }
                 });
             let panel = &*panel;
@@ -245,6 +245,7 @@ impl Multiplier {
                         let top = if i == j { b / 2 * 2 } else { 0 };
                         for a in (top..tile.rows.strips()).step_by(2) {
                             let left = [part(first[i] + a), part(first[i] + a + 1)];
+                            expect(&tile.values, a * STRIP, b * STRIP);
                             let mut sums: Sums = [[0.0; LEFT]; STRIP];
                             kernel.multiply(left, right, &mut sums);
                             add(&mut tile.values, a * STRIP, b * STRIP, &sums);
@@ -267,12 +268,27 @@ impl Multiplier {
     }
 }
 
+/// Says that [`add`] comes next: what is in memory is on its way while the kernel multiplies.
+fn expect(values: &Mat<f64>, row: usize, column: usize) {
+    let rows = row..(row + LEFT).min(values.nrows());
+    for column in column..(column + STRIP).min(values.ncols()) {
+        prefetch(&values.col_as_slice(column)[rows.clone()]);
+    }
+}
+
 /// Adds sums to the part of a tile that begins at (row, column).
 fn add(values: &mut Mat<f64>, row: usize, column: usize, sums: &Sums) {
     let rows = LEFT.min(values.nrows() - row);
     let columns = STRIP.min(values.ncols() - column);
     for (j, sums) in sums.iter().enumerate().take(columns) {
         let out = &mut values.col_as_slice_mut(column + j)[row..row + rows];
+        // Of a length that is known, but at the edge.
+        if let Ok(out) = <&mut [f64; LEFT]>::try_from(&mut *out) {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out += sum;
+            }
+            continue;
+        }
         for (out, sum) in out.iter_mut().zip(sums) {
             *out += sum;
         }
