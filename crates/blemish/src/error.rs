@@ -184,8 +184,8 @@ fn store_trouble(path: &Path, source: &rusqlite::Error) -> String {
     };
     match source.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase) => format!(
-            " is damaged ({source}): put back a copy of it, or move it and {0}-wal away and repeat the command that made \
-             the run, which takes over what is in the run folder's parts and products and computes the rest",
+            " is damaged ({source}): put back a copy of it, or move it and {}-wal away and repeat the command that made \
+             the run, which uses what is in the folders parts and products again",
             path.file_name().unwrap_or_default().to_string_lossy()
         ),
         Some(CannotOpen | ReadOnly | PermissionDenied) => format!(
@@ -304,7 +304,11 @@ impl Error {
             Error::Images(ImagesError::NoSuchFolder { .. }) => true,
             Error::Backbones(BackbonesError::Read { source, .. } | BackbonesError::Write { source, .. })
             | Error::Io { source, .. } => passing(source),
-            Error::DiskFull { .. } | Error::Store { .. } | Error::Busy { .. } => true,
+            Error::Store { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            ),
+            Error::DiskFull { .. } | Error::Busy { .. } => true,
             _ => false,
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use blemish::lab::{
-    self, DamagedPart, Event, MergeSummary, Plan, RunFolder, RunOptions, RunStatus, ShardSummary, Store, Summary,
-    TaskState, task_states,
+    self, DamagedPart, Event, MergeSummary, Plan, RunFolder, RunOptions, RunStatus, ShardSummary, Store,
+    Summary, TaskState, task_states,
 };
 use clap::Args;
 
@@ -147,7 +147,7 @@ fn run_chosen(args: &RunCommandArgs) -> Result<ExitCode> {
     }
     if summary.failed > 0 {
         note(format!(
-            "{} experiment{} failed: --retry-failed computes them again",
+            "{} experiment{} failed: the same command with --retry-failed computes them again",
             summary.failed,
             plural(summary.failed)
         ));

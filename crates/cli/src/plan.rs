@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blemish::lab::{Bytes, Calibration, GridConfig, Plan, RunFolder, TaskPrediction, check_disk, predict, take_over};
+use blemish::lab::{
+    Bytes, Calibration, GridConfig, Plan, RunFolder, TaskPrediction, check_disk, predict, take_over,
+};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 

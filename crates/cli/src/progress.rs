@@ -66,7 +66,8 @@ impl<'a> RunProgress<'a> {
             Event::Merged { summary } => {
                 self.bar.suspend(|| tell_merged(summary));
                 let length = self.bar.length().unwrap_or(0);
-                self.bar.set_position((self.bar.position() + summary.merged as u64).min(length));
+                self.bar
+                    .set_position((self.bar.position() + summary.merged as u64).min(length));
                 return;
             }
             Event::Started { total, finished, .. } => {

@@ -174,7 +174,9 @@ impl Sink {
                 originals, augmented, ..
             } => {
                 let n = originals.nrows();
-                let slots = [originals, augmented].into_iter().filter_map(Array2::as_slice_mut);
+                let slots = [originals, augmented]
+                    .into_iter()
+                    .filter_map(Array2::as_slice_mut);
                 let of_views = slots.flat_map(|slots| slots.chunks_exact_mut(n * d));
                 let blocks = of_views.map(|block| &mut block[first * d..(first + images) * d]);
                 let to: Vec<(usize, &mut [f32])> = blocks
@@ -328,7 +330,9 @@ fn decode(
         return Err(error.into());
     }
     let (decoding, preparing) = (decoding.into_inner() as f64, preparing.into_inner() as f64);
-    Ok(start.elapsed().mul_f64(decoding / (decoding + preparing).max(1.0)))
+    Ok(start
+        .elapsed()
+        .mul_f64(decoding / (decoding + preparing).max(1.0)))
 }
 
 /// Which test images are defective, in row order.

@@ -61,7 +61,13 @@ impl RunFolder {
                     let parts = super::parts::Parts::in_run(folder, &until_now);
                     let tasks = 0..until_now.tasks.len();
                     if parts.exist() {
-                        take(&until_now, &parts, &mut store, tasks, Take::Lacking { failures: true })?;
+                        take(
+                            &until_now,
+                            &parts,
+                            &mut store,
+                            tasks,
+                            Take::Lacking { failures: true },
+                        )?;
                     }
                 }
                 if let Some(lost) = store.extend(plan)? {

@@ -114,8 +114,12 @@ impl<'p> Known<'p> {
         set: &FeatureSet,
         state: SetState,
     ) -> Result<HashMap<String, Outcome>, Error> {
-        let mut outcomes: HashMap<String, Outcome> =
-            state.part.map(Part::into_outcomes).into_iter().flatten().collect();
+        let mut outcomes: HashMap<String, Outcome> = state
+            .part
+            .map(Part::into_outcomes)
+            .into_iter()
+            .flatten()
+            .collect();
         let Some(store) = &self.store else {
             return Ok(outcomes);
         };

@@ -31,9 +31,9 @@ pub struct MergeSummary {
 }
 
 impl MergeSummary {
-    /// Says so, where there is something to say.
+    /// Says so, where results were merged.
     pub(crate) fn tell(&self, on_event: &dyn Fn(Event<'_>)) {
-        if self.merged > 0 || !self.damaged.is_empty() || !self.differences.is_empty() {
+        if self.merged > 0 {
             on_event(Event::Merged { summary: self });
         }
     }
@@ -73,7 +73,13 @@ pub(crate) fn take_over_tasks(
     if !folder.is_stored() || !parts.exist() {
         return Ok(MergeSummary::default());
     }
-    take(plan, &parts, folder.store_mut(), tasks, Take::Lacking { failures })
+    take(
+        plan,
+        &parts,
+        folder.store_mut(),
+        tasks,
+        Take::Lacking { failures },
+    )
 }
 
 /// What is taken.

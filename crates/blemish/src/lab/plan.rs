@@ -121,7 +121,9 @@ impl Plan {
         if plan.hash != file.hash {
             let changes = |object: &Object| {
                 let changes = plan.blueprint.changes(object, None).into_iter();
-                changes.map(|change| format!("{}/{change}", object.name)).collect::<Vec<_>>()
+                changes
+                    .map(|change| format!("{}/{change}", object.name))
+                    .collect::<Vec<_>>()
             };
             return Err(Error::Changed {
                 path: plan.blueprint.data.clone(),
@@ -181,7 +183,10 @@ impl Plan {
         let Ok(before) = PlanFile::read(run) else {
             return vec![];
         };
-        match (before.blueprint.files.get(object), self.blueprint.files.get(object)) {
+        match (
+            before.blueprint.files.get(object),
+            self.blueprint.files.get(object),
+        ) {
             (Some(before), Some(now)) => file_changes(before, now),
             _ => vec![],
         }

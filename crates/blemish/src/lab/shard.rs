@@ -117,7 +117,10 @@ impl Publisher<'_> {
         for i in sets {
             let set = &plan.feature_sets[i];
             let state = known.state(set)?;
-            self.summary.borrow_mut().damaged.extend(state.damaged.iter().cloned());
+            self.summary
+                .borrow_mut()
+                .damaged
+                .extend(state.damaged.iter().cloned());
             let (missing, failed) = (state.missing, state.failed);
             let mut outcomes = known.outcomes(set, state)?;
             if missing > 0 || (failed > 0 && retry) {

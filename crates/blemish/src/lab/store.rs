@@ -266,7 +266,14 @@ impl Store {
         let db = open_to_read(&path)?;
         let store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
-        store.check_version()?;
+        // Empty, where the disk was full from the start.
+        if store.has_table("meta")? {
+            store.check_version()?;
+        } else {
+            return Err(Error::NoRun {
+                folder: folder.into(),
+            });
+        }
         if store.identity()?.is_none() {
             return Err(Error::NoRun {
                 folder: folder.into(),

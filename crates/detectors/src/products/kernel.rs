@@ -150,8 +150,14 @@ mod x86 {
         for (first, pairs) in [(0, even), (1, odd)] {
             let [a, b, c, d] = pairs;
             // Columns `first` and `first + 4`, then those two further on, of rows 0 to 3 and 4 to 7.
-            let near = [_mm512_shuffle_f64x2::<0x88>(a, b), _mm512_shuffle_f64x2::<0x88>(c, d)];
-            let far = [_mm512_shuffle_f64x2::<0xdd>(a, b), _mm512_shuffle_f64x2::<0xdd>(c, d)];
+            let near = [
+                _mm512_shuffle_f64x2::<0x88>(a, b),
+                _mm512_shuffle_f64x2::<0x88>(c, d),
+            ];
+            let far = [
+                _mm512_shuffle_f64x2::<0xdd>(a, b),
+                _mm512_shuffle_f64x2::<0xdd>(c, d),
+            ];
             for (column, value) in [
                 (first, _mm512_shuffle_f64x2::<0x88>(near[0], near[1])),
                 (first + 2, _mm512_shuffle_f64x2::<0x88>(far[0], far[1])),
@@ -300,7 +306,8 @@ mod tests {
     #[test]
     fn every_transpose_gives_what_the_safe_one_gives() {
         let values = strip(1, STRIP);
-        let rows: [&[f64; STRIP]; STRIP] = std::array::from_fn(|r| values[r * STRIP..].first_chunk().unwrap());
+        let rows: [&[f64; STRIP]; STRIP] =
+            std::array::from_fn(|r| values[r * STRIP..].first_chunk().unwrap());
         let mut expected = [0.0; STRIP * STRIP];
         transpose(rows, &mut expected);
         assert_eq!(expected[STRIP + 2], values[2 * STRIP + 1]);

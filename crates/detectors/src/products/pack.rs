@@ -80,7 +80,9 @@ impl<T: Element> pulp::NullaryFnOnce for Pack<'_, '_, T> {
         let (squares, rest) = self.out.as_chunks_mut::<{ STRIP * STRIP }>();
         for (s, out) in squares.iter_mut().enumerate() {
             // A row has room for a whole panel and more: there is always a chunk.
-            let rows = centred.each_ref().map(|row| row[s * STRIP..].first_chunk().unwrap_or(&NOTHING));
+            let rows = centred
+                .each_ref()
+                .map(|row| row[s * STRIP..].first_chunk().unwrap_or(&NOTHING));
             self.kernel.transpose(rows, out);
         }
         let done = squares.len() * STRIP;
