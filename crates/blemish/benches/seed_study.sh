@@ -13,13 +13,10 @@ scratch=$3
 shift 3
 here=$(dirname "$0")
 mkdir -p "$scratch"
-python=${BLEMISH_SEED_STUDY_PYTHON:-$scratch/venv/bin/python}
-if [ ! -x "$python" ]; then
-    python3.11 -m venv "$scratch/venv"
-    "$python" -m pip install --quiet numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2 torch==2.7.1 torchvision==0.22.1 \
-        safetensors pillow
-fi
-cargo build --release --quiet
+# BLEMISH_SEED_STUDY_PYTHON names an interpreter that has these already.
+python=${BLEMISH_SEED_STUDY_PYTHON:-$(PYTHON=python3.11 "$here/../../testkit/venv.sh" "$scratch/venv" numpy==1.26.4 \
+    scipy==1.11.4 scikit-learn==1.2.2 torch==2.7.1 torchvision==0.22.1 safetensors pillow)}
+cargo build --release --quiet -p blemish-cli
 "$python" "$here/seed_study.py" "$object" "$weights" "$scratch" "$@"
 rm -rf "$scratch/run"
 start=$(date +%s.%N)

@@ -28,12 +28,15 @@ pub enum Error {
     },
     /// What a plan was made for has changed since.
     #[error(
-        "{} is not what it was when the plan was made: put it back as it was, or plan a new run",
-        path.display()
+        "{} is not what it was when the plan was made{}: put it back as it was, or plan a new run",
+        path.display(),
+        in_brackets(changes)
     )]
     Changed {
         /// Images, weights or a network's file.
         path: PathBuf,
+        /// What is different about it, in words, as far as is known.
+        changes: Vec<String>,
     },
     /// There is no plan in the folder.
     #[error("no plan in {}: `blemish plan DATA --out {}` makes one", folder.display(), folder.display())]
@@ -69,7 +72,7 @@ pub enum Error {
     },
     /// Another process works on the same run folder.
     #[error(
-        "{} is in use by another process{holder}: wait for it to end, or give another --out folder",
+        "{} is in use by another process{holder}: wait for it to end or stop it; another run goes into another folder",
         folder.display()
     )]
     Busy {
@@ -101,7 +104,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The store failed.
-    #[error("the store {} failed: {source}", path.display())]
+    #[error("the store {}{}", path.display(), store_trouble(path, source))]
     Store {
         /// The SQLite file.
         path: PathBuf,
@@ -119,7 +122,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), io_advice(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -161,6 +164,64 @@ pub struct MissingWeights {
     pub published: Option<blemish_backbones::PublishedWeights>,
 }
 
+/// The first few, in brackets; nothing where there are none.
+pub(crate) fn in_brackets(changes: &[String]) -> String {
+    const MOST: usize = 3;
+    let more = match changes.len().saturating_sub(MOST) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    match &changes[..changes.len().min(MOST)] {
+        [] => String::new(),
+        first => format!(" ({}{more})", first.join(", ")),
+    }
+}
+
+/// What is wrong with a store, and what to do.
+fn store_trouble(path: &Path, source: &rusqlite::Error) -> String {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseCorrupt, NotADatabase, PermissionDenied, ReadOnly, SystemIoFailure,
+    };
+    match source.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => format!(
+            " is damaged ({source}): put back a copy of it, or move it and {}-wal away and repeat the command that made \
+             the run, which uses what is in the folders parts and products again",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ),
+        Some(CannotOpen | ReadOnly | PermissionDenied) => format!(
+            " cannot be opened ({source}): is its folder there, and may you write in it? SQLite keeps two files beside the \
+             store"
+        ),
+        Some(SystemIoFailure) => format!(
+            " could not be read or written ({source}): is its disk full, or gone? What was stored before stays; free some \
+             space and repeat the same command"
+        ),
+        Some(DatabaseBusy) => format!(
+            " is in use by another program ({source}): close what has it open and repeat the same command"
+        ),
+        _ => format!(" failed: {source}"),
+    }
+}
+
+/// What to do about an error of the system; nothing where whoever made the error says so.
+fn io_advice(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{
+        AlreadyExists, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    if source.raw_os_error().is_none() {
+        return "";
+    }
+    match source.kind() {
+        NotFound => "; is the name right, and the disk that it is on mounted?",
+        PermissionDenied => "; change its permissions, or give another place",
+        ReadOnlyFilesystem => "; give a place that can be written",
+        NotADirectory => "; a file is where a folder should be: give another place",
+        IsADirectory => "; a folder is where a file should be: give another place",
+        AlreadyExists => "; move it away, or give another name",
+        _ => "",
+    }
+}
+
 fn missing_weights(folder: Option<&Path>, missing: &[MissingWeights]) -> String {
     use std::fmt::Write;
     let mut text = match folder {
@@ -194,7 +255,10 @@ fn missing_weights(folder: Option<&Path>, missing: &[MissingWeights]) -> String 
 impl Error {
     /// The error for `path` whose content is not that of the plan.
     pub(crate) fn changed(path: &Path) -> Error {
-        Error::Changed { path: path.into() }
+        Error::Changed {
+            path: path.into(),
+            changes: vec![],
+        }
     }
 
     /// Wraps an I/O error with its path; a full disk gets its own kind.
@@ -240,7 +304,11 @@ impl Error {
             Error::Images(ImagesError::NoSuchFolder { .. }) => true,
             Error::Backbones(BackbonesError::Read { source, .. } | BackbonesError::Write { source, .. })
             | Error::Io { source, .. } => passing(source),
-            Error::DiskFull { .. } | Error::Store { .. } | Error::Busy { .. } => true,
+            Error::Store { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+            ),
+            Error::DiskFull { .. } | Error::Busy { .. } => true,
             _ => false,
         }
     }

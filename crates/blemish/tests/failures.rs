@@ -2,33 +2,21 @@
 //! back.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use blemish::backbones::Initialization;
-use blemish::detectors::DetectorKind;
-use blemish::images::{SynthOptions, write_synthetic};
-use blemish::lab::{self, Augmentation, GridConfig, Plan, RunFolder, RunOptions, Status, Store};
+mod common;
+
+use blemish::lab::{self, Plan, RunFolder, RunOptions, Status, Store};
+
+use common::small_grid;
 
 #[test]
 fn an_image_lost_during_the_run_fails_its_object_until_it_is_back() {
     let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let options = SynthOptions {
-        size: 64,
-        train: 3,
-        test_good: 2,
-        per_defect: 1,
-        ..SynthOptions::default()
-    };
-    write_synthetic(&data, &options).unwrap();
-    let mut config = GridConfig::new(&data);
-    config.initializations = Some(vec![Initialization::Random]);
-    config.layers = Some(vec!["layer4".into()]);
-    config.augmented = Augmentation::False;
-    config.detectors = vec![DetectorKind::LocalOutlierFactor];
+    let config = small_grid(dir.path());
     let plan = Plan::new(&config).unwrap();
     let run = dir.path().join("run");
     let mut folder = RunFolder::create_or_resume(&run, &plan).unwrap();
 
-    let image = data.join("weave/train/good/001.png");
+    let image = dir.path().join("data/weave/train/good/001.png");
     let bytes = std::fs::read(&image).unwrap();
     std::fs::write(&image, &bytes[..100]).unwrap();
     let options = RunOptions::default();

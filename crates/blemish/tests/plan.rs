@@ -1,35 +1,19 @@
 //! A plan is frozen, opened again elsewhere and carried out in parts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+mod common;
 
 use blemish::backbones::{Architecture, Initialization};
-use blemish::detectors::{DetectorKind, DetectorSpec, LocalOutlierFactor};
-use blemish::images::{SynthOptions, View, write_synthetic};
-use blemish::lab::{self, Augmentation, GridConfig, NetworkConfig, Plan, RunFolder, RunOptions, Status};
+use blemish::detectors::{DetectorSpec, LocalOutlierFactor};
+use blemish::images::View;
+use blemish::lab::{self, Augmentation, NetworkConfig, Plan, RunFolder, RunOptions, Status};
 
-fn small(dir: &Path) -> GridConfig {
-    let data = dir.join("data");
-    let options = SynthOptions {
-        size: 64,
-        train: 3,
-        test_good: 2,
-        per_defect: 1,
-        ..SynthOptions::default()
-    };
-    write_synthetic(&data, &options).unwrap();
-    let mut config = GridConfig::new(&data);
-    config.initializations = Some(vec![Initialization::Random]);
-    config.layers = Some(vec!["layer4".into()]);
-    config.augmented = Augmentation::False;
-    config.detectors = vec![DetectorKind::LocalOutlierFactor];
-    config
-}
+use common::small_grid;
 
 #[test]
 fn a_plan_is_opened_as_it_was_frozen_and_run_in_parts() {
     let dir = tempfile::tempdir().unwrap();
-    let config = small(dir.path());
+    let config = small_grid(dir.path());
     let plan = Plan::new(&config).unwrap();
     let run = dir.path().join("run");
     drop(RunFolder::create_or_resume(&run, &plan).unwrap());
@@ -78,7 +62,7 @@ fn a_plan_is_opened_as_it_was_frozen_and_run_in_parts() {
 #[test]
 fn what_changed_since_the_plan_is_not_computed() {
     let dir = tempfile::tempdir().unwrap();
-    let config = small(dir.path());
+    let config = small_grid(dir.path());
     let run = dir.path().join("run");
     drop(RunFolder::create_or_resume(&run, &Plan::new(&config).unwrap()).unwrap());
     let error = Plan::open(dir.path()).unwrap_err().to_string();
@@ -97,13 +81,23 @@ fn what_changed_since_the_plan_is_not_computed() {
     for row in folder.store().rows().unwrap() {
         assert_eq!(row.object == "weave", row.status == Status::Failed);
         if let Some(error) = row.error {
-            assert!(error.contains("weave is not what it was"), "{error}");
+            let change = "weave is not what it was when the plan was made (train/good/001.png has changed)";
+            assert!(error.contains(change), "{error}");
         }
     }
     // One more image: found at once.
     std::fs::copy(good.join("000.png"), good.join("009.png")).unwrap();
     let error = Plan::open(&run).unwrap_err().to_string();
-    assert!(error.contains("is not what it was"), "{error}");
+    assert!(
+        error.contains("is not what it was") && error.contains("(weave/train/good/009.png is new)"),
+        "{error}"
+    );
+    drop(folder);
+    let anew = Plan::new(&config).unwrap();
+    let error = RunFolder::create_or_resume(&run, &anew).unwrap_err().to_string();
+    let changes =
+        "the images of weave (train/good/001.png has changed, train/good/009.png is new) have changed";
+    assert!(error.contains(changes), "{error}");
 
     let file = run.join("plan.json");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -118,7 +112,7 @@ fn what_changed_since_the_plan_is_not_computed() {
 #[test]
 fn networks_views_and_settings_may_be_chosen_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = small(dir.path());
+    let mut config = small_grid(dir.path());
     let usual = Plan::new(&config).unwrap();
     assert!(usual.identity.get("settings").is_none());
     config.settings = Some(vec![
@@ -155,7 +149,7 @@ fn networks_views_and_settings_may_be_chosen_one_by_one() {
 #[test]
 fn all_missing_weights_are_named_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = small(dir.path());
+    let mut config = small_grid(dir.path());
     config.architectures = Architecture::ALL.to_vec();
     config.initializations = None;
     config.layers = None;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use blemish::lab::{
-    self, DamagedPart, Event, Plan, RunFolder, RunOptions, ShardSummary, Store, Summary, TaskState,
-    task_states,
+    self, DamagedPart, Event, MergeSummary, Plan, RunFolder, RunOptions, RunStatus, ShardSummary, Store,
+    Summary, TaskState, task_states,
 };
 use clap::Args;
 
@@ -147,7 +147,7 @@ fn run_chosen(args: &RunCommandArgs) -> Result<ExitCode> {
     }
     if summary.failed > 0 {
         note(format!(
-            "{} experiment{} failed: --retry-failed computes them again",
+            "{} experiment{} failed: the same command with --retry-failed computes them again",
             summary.failed,
             plural(summary.failed)
         ));
@@ -200,6 +200,32 @@ fn tell_differences(differences: &[PathBuf]) {
             "difference: {} holds other results than those that were there first and stay; \
              the same input should give the same numbers on every machine",
             path.display()
+        ));
+    }
+}
+
+/// What was taken over from other processes, if anything was.
+pub(crate) fn tell_merged(summary: &MergeSummary) {
+    tell_damaged(&summary.damaged);
+    tell_differences(&summary.differences);
+    if summary.merged > 0 {
+        note(format!(
+            "{} result{} of other processes taken over from the folder parts",
+            summary.merged,
+            plural(summary.merged)
+        ));
+    }
+}
+
+/// Says that tables are without what is not merged yet, where there is some.
+pub(crate) fn tell_unmerged(run: &Path) {
+    // A courtesy: what stands in the way of reading the run is met by whoever reads it.
+    let unmerged = RunStatus::read(run).map_or(0, |status| status.unmerged);
+    if unmerged > 0 {
+        note(format!(
+            "{unmerged} result{} not merged yet, and not in this: `blemish merge {}` adds them",
+            if unmerged == 1 { " is" } else { "s are" },
+            run.display()
         ));
     }
 }
@@ -309,6 +335,7 @@ fn json(plan: &Plan, states: &[TaskState]) -> String {
                 "feature_sets": s.feature_sets,
                 "missing": s.missing,
                 "failed": s.failed,
+                "unmerged": s.unmerged + s.mended,
             })
         })
         .collect();

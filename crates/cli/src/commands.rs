@@ -48,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Submit(command) => submit::submit(&command),
         Command::Results { run } => {
             let store = Store::open(&run)?;
+            cluster::tell_unmerged(&run);
             print(tables::summary(&Summary::new(&store.rows()?)))?;
             crate::report::print_choices(&store)?;
             Ok(ExitCode::SUCCESS)
@@ -89,6 +90,8 @@ fn carry_out(plan: &Plan, out: &Path, options: &RunOptions, extend: bool) -> Res
         true => RunFolder::create_or_extend(out, plan)?,
         false => RunFolder::create_or_resume(out, plan)?,
     };
+    // Before anything is predicted, so that the time left is that of what is left.
+    cluster::tell_merged(&lab::take_over(plan, &mut folder)?);
     let calibration = folder.store().calibration()?;
     let known = calibration.is_some();
     let predictions = lab::predict(plan, &folder, options, &calibration.unwrap_or_default())?;
@@ -188,6 +191,7 @@ fn synth(args: &SynthArgs) -> Result<ExitCode> {
 
 fn export(run: &Path, format: ExportFormat, output: &Path) -> Result<ExitCode> {
     let store = Store::open(run)?;
+    cluster::tell_unmerged(run);
     if output == Path::new("-") {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         lab::write_rows(&store.rows()?, format, &mut out)

@@ -27,8 +27,12 @@ pub(crate) fn error(error: &anyhow::Error) {
     let mut text = format!("error: {error}");
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
-        // Many errors repeat their cause in their own text.
-        if !text.contains(&cause) {
+        // Many errors repeat their cause in their own text, SQLite's with a number before it.
+        let told = match cause.split_once(": ") {
+            Some((code, told)) if code.starts_with("Error code ") => told,
+            _ => &cause,
+        };
+        if !text.contains(told) {
             text.push_str(": ");
             text.push_str(&cause);
         }

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blemish::lab::{Bytes, Calibration, GridConfig, Plan, RunFolder, TaskPrediction, check_disk, predict};
+use blemish::lab::{
+    Bytes, Calibration, GridConfig, Plan, RunFolder, TaskPrediction, check_disk, predict, take_over,
+};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::cluster;
 use crate::commands::plural;
 use crate::output::{note, print};
 use crate::run_args::BoundsArgs;
@@ -55,6 +58,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
         true => RunFolder::create_or_extend(out, &plan)?,
         false => RunFolder::create_or_resume(out, &plan)?,
     };
+    cluster::tell_merged(&take_over(&plan, &mut folder)?);
     let options = args.bounds.options();
     let predictions = if args.no_calibration {
         vec![]

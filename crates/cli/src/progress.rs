@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use blemish::lab::{Bytes, Event, Outcome, Plan, TaskPrediction, TaskStats, Tracker};
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
+use crate::cluster::tell_merged;
 use crate::output::note;
 use crate::status::duration;
 
@@ -62,6 +63,13 @@ impl<'a> RunProgress<'a> {
     pub(crate) fn on_event(&self, event: &Event<'_>) {
         self.tracker.borrow_mut().on_event(event);
         match event {
+            Event::Merged { summary } => {
+                self.bar.suspend(|| tell_merged(summary));
+                let length = self.bar.length().unwrap_or(0);
+                self.bar
+                    .set_position((self.bar.position() + summary.merged as u64).min(length));
+                return;
+            }
             Event::Started { total, finished, .. } => {
                 self.bar.set_length(*total as u64);
                 self.bar.set_position(*finished as u64);

@@ -50,12 +50,49 @@ pub(crate) fn print_choices(store: &Store) -> Result<()> {
 
 /// Makes the report and says where it is.
 pub(crate) fn write(run: &Path, output: &Path, published: Option<&Path>) -> Result<()> {
-    let report = blemish::report::report(&Store::open(run)?, published)?;
+    let store = Store::open(run)?;
+    refuse_data_folder(&store, output)?;
+    crate::cluster::tell_unmerged(run);
+    let report = blemish::report::report(&store, published)?;
     let page = report.write(output)?;
     if !report.warnings.is_empty() {
         note(format!("{} warnings; the report has them", report.warnings.len()));
     }
     print(format!("wrote {}", page.display()))
+}
+
+/// Files among the images would be taken for objects and kinds of defects by the next run.
+fn refuse_data_folder(store: &Store, output: &Path) -> Result<()> {
+    let Some(output) = as_it_will_be(output) else {
+        return Ok(());
+    };
+    let note = store.note("data")?.unwrap_or_default();
+    let objects = note.as_object().into_iter().flatten();
+    for folder in objects.filter_map(|(_, object)| object["folder"].as_str().map(Path::new)) {
+        let data = folder.parent().unwrap_or(folder);
+        if output.starts_with(folder) || output == data {
+            anyhow::bail!(
+                "{} is in the folder of images {}: give another --output, so that no run takes the report for images",
+                output.display(),
+                data.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The absolute path of a folder that need not be there yet; `None` where that cannot be said.
+fn as_it_will_be(folder: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(folder).ok()?;
+    let there = absolute.ancestors().find(|a| a.exists())?;
+    let rest = absolute.strip_prefix(there).ok()?;
+    let real = there.canonicalize().ok()?;
+    // Joining nothing would add a slash.
+    Some(if rest.as_os_str().is_empty() {
+        real
+    } else {
+        real.join(rest)
+    })
 }
 
 pub(crate) fn import(args: &ImportArgs) -> Result<ExitCode> {

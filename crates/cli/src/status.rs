@@ -1,6 +1,6 @@
 //! `blemish status`: how far a run is, from any shell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +30,7 @@ enum Format {
 pub(crate) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let status = RunStatus::read(&args.run)?;
     match args.format {
-        Format::Text => print(text(&status).trim_end())?,
+        Format::Text => print(text(&status, &args.run).trim_end())?,
         Format::Json => print(serde_json::to_string_pretty(&status)?)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -50,7 +50,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-fn text(status: &RunStatus) -> String {
+fn text(status: &RunStatus, run: &Path) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let left = status.total - status.done - status.failed;
@@ -80,8 +80,22 @@ fn text(status: &RunStatus) -> String {
             );
         }
         (None, true) => out.push_str("a process works on it\n"),
-        (_, false) if left > 0 => out.push_str("nobody works on it: the command that made it goes on\n"),
+        (_, false) if left > 0 => {
+            let _ = writeln!(
+                out,
+                "no process holds the run folder: `blemish run {}` does what is left",
+                run.display()
+            );
+        }
         _ => {}
+    }
+    if status.unmerged > 0 {
+        let _ = writeln!(
+            out,
+            "{} of these are published and not merged yet: `blemish merge {}` puts them into the store",
+            status.unmerged,
+            run.display()
+        );
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

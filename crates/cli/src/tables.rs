@@ -159,7 +159,7 @@ pub(crate) fn summary(summary: &Summary) -> String {
     if !summary.failures.is_empty() {
         let _ = writeln!(
             out,
-            "\nFailures (`blemish grid ... --retry-failed` tries them again)"
+            "\nFailures (`blemish run RUN --retry-failed` tries them again)"
         );
         for (message, n) in summary.failures.iter().take(5) {
             let _ = writeln!(out, "  {n} x {message}");

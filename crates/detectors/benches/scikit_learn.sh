@@ -14,9 +14,6 @@ mkdir -p "$scratch"
 if [ ! -f "$scratch/features/originals.npy" ]; then
     cargo run --release -p blemish --example features_npy -- "$object" "$weights" layer3 "$scratch/features"
 fi
-if [ ! -d "$scratch/venv" ]; then
-    python3 -m venv "$scratch/venv"
-    "$scratch/venv/bin/pip" install --quiet numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2
-fi
+python=$("$here/../../testkit/venv.sh" "$scratch/venv" numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2)
 cargo run --release -p blemish-detectors --example grid_timing -- "$scratch/features" "$scratch/times.json"
-"$scratch/venv/bin/python" "$here/peer_scikit_learn.py" "$scratch/features" "$scratch/times.json" "$@"
+"$python" "$here/peer_scikit_learn.py" "$scratch/features" "$scratch/times.json" "$@"

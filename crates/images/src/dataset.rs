@@ -147,6 +147,14 @@ impl Object {
     /// # Errors
     /// [`ImagesError::Io`] if a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, ImagesError> {
+        Ok(self.content()?.fingerprint)
+    }
+
+    /// The files that results depend on, images and masks, with their paths relative to the object's folder; sorted.
+    ///
+    /// # Errors
+    /// [`ImagesError::Io`] if the name of a mask is no text.
+    pub fn files(&self) -> Result<Vec<(String, &Path)>, ImagesError> {
         let mut files: Vec<(String, &Path)> = vec![];
         for image in self.train.iter().chain(&self.test) {
             files.push((image.relative.clone(), &image.path));
@@ -155,6 +163,15 @@ impl Object {
             }
         }
         files.sort();
+        Ok(files)
+    }
+
+    /// The [`fingerprint`](Self::fingerprint), and the hashes of the files that it is made of.
+    ///
+    /// # Errors
+    /// [`ImagesError::Io`] if a file cannot be read.
+    pub fn content(&self) -> Result<Content, ImagesError> {
+        let files = self.files()?;
         let hashes: Vec<blake3::Hash> = files
             .par_iter()
             .map(|(_, path)| {
@@ -171,8 +188,21 @@ impl Object {
             hasher.update(relative.as_bytes());
             hasher.update(hash.as_bytes());
         }
-        Ok(hasher.finalize().to_hex().to_string())
+        let hashes = hashes.iter().map(|hash| hash.to_hex().to_string());
+        Ok(Content {
+            fingerprint: hasher.finalize().to_hex().to_string(),
+            files: files.into_iter().map(|(name, _)| name).zip(hashes).collect(),
+        })
     }
+}
+
+/// What the files of an object hold, by BLAKE3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Hash of the whole: of the names and the hashes of the files.
+    pub fingerprint: String,
+    /// Hash of each file, by its path relative to the object's folder.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Decodes every image and mask of `object`, so that a damaged file is found before a long job.

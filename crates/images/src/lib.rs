@@ -41,7 +41,7 @@ mod synth;
 mod view;
 mod whole;
 
-pub use crate::dataset::{Dataset, ImageFile, Object, verify};
+pub use crate::dataset::{Content, Dataset, ImageFile, Object, verify};
 pub use crate::defects::{DefectKind, make_defect};
 pub use crate::error::ImagesError;
 pub use crate::heatmap::{MapScale, heat_image, overlay, read_map, write_map};

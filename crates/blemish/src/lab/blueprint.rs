@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use blemish_backbones::{Architecture, BackbonesError, Initialization, PublishedWeights, Weights};
 use blemish_detectors::{DetectorSpec, further_grid, study_grid};
-use blemish_images::{Dataset, Object, Preset, ResizeMode, View};
+use blemish_images::{Content, Dataset, Object, Preset, ResizeMode, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -37,6 +37,10 @@ pub(crate) struct Blueprint {
     pub(crate) weights: Option<PathBuf>,
     /// Content of each object's images.
     pub(crate) fingerprints: BTreeMap<String, String>,
+    /// By object and file the beginning of the file's hash, so that it can be told which one has changed; plans of earlier
+    /// versions have none.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) networks: Vec<PlannedNetwork>,
     /// Values of the column `augmented`.
     pub(crate) augmented: Vec<bool>,
@@ -144,7 +148,7 @@ impl Blueprint {
     /// Reads the image folders and weights that `config` names.
     pub(crate) fn new(config: &GridConfig) -> Result<(Blueprint, Vec<Object>), Error> {
         let dataset = Dataset::open(&config.data, config.objects.as_deref())?;
-        let mut fingerprints = BTreeMap::new();
+        let (mut fingerprints, mut files) = (BTreeMap::new(), BTreeMap::new());
         for object in &dataset.objects {
             check_test_images(object)?;
         }
@@ -153,7 +157,9 @@ impl Blueprint {
         // All that is missing, before minutes go into reading images.
         check_weights(config.weights.as_deref(), &selected)?;
         for object in &dataset.objects {
-            fingerprints.insert(object.name.clone(), object.fingerprint()?);
+            let content = object.content()?;
+            files.insert(object.name.clone(), short(content.files));
+            fingerprints.insert(object.name.clone(), content.fingerprint);
         }
         let networks = selected
             .iter()
@@ -171,6 +177,7 @@ impl Blueprint {
             data: absolute(&config.data)?,
             weights: config.weights.as_deref().map(absolute).transpose()?,
             fingerprints,
+            files,
             networks,
             augmented: config.augmented.values().to_vec(),
             views: config.views.clone(),
@@ -186,6 +193,26 @@ impl Blueprint {
     pub(crate) fn objects(&self) -> Result<Vec<Object>, Error> {
         let names: Vec<String> = self.fingerprints.keys().cloned().collect();
         Ok(Dataset::open(&self.data, Some(&names))?.objects)
+    }
+
+    /// Which files of an object are not what they were, in words, given what there is now: `content` of them, or their
+    /// names alone. Nothing where that is not known.
+    pub(crate) fn changes(&self, object: &Object, content: Option<Content>) -> Vec<String> {
+        let Some(before) = self.files.get(&object.name) else {
+            return vec![];
+        };
+        let now = match content {
+            Some(content) => short(content.files),
+            None => {
+                let files = object.files().unwrap_or_default();
+                let names = files.into_iter().map(|(name, _)| name);
+                // As far as is known they are as they were.
+                names
+                    .map(|name| (name.clone(), before.get(&name).cloned().unwrap_or_default()))
+                    .collect()
+            }
+        };
+        file_changes(before, &now)
     }
 
     /// What the results depend on, in a form that compares.
@@ -251,6 +278,23 @@ impl Blueprint {
             self.weights.as_deref(),
         )
     }
+}
+
+/// Which of some files differ, in words.
+pub(crate) fn file_changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let changed = before.iter().filter_map(|(name, hash)| match now.get(name) {
+        None => Some(format!("{name} is gone")),
+        Some(found) if found != hash => Some(format!("{name} has changed")),
+        Some(_) => None,
+    });
+    let new = now.keys().filter(|name| !before.contains_key(*name));
+    changed.chain(new.map(|name| format!("{name} is new"))).collect()
+}
+
+/// Enough of each hash to tell files apart.
+fn short(files: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let cut = |hash: String| hash.chars().take(16).collect();
+    files.into_iter().map(|(name, hash)| (name, cut(hash))).collect()
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use blemish_images::{ImageFile, Object, Preprocess, View, load_rgb};
-use ndarray::{Array2, Array3, Array4, Axis, s};
+use blemish_images::{ImageFile, ImagesError, Object, Preprocess, View, load_rgb};
+use ndarray::{Array2, Array4, s};
 use rayon::prelude::*;
 
 use super::backbone::Features;
 use super::plan::{Plan, Task};
 use super::prepared::Prepared;
-use super::rows::{LayerRows, TestRows, TrainRows};
+use super::rows::{LayerRows, Spare, TestRows, TrainRows};
 use super::run::{Event, OnEvent};
 use super::schedule::Place;
 use super::scratch::{ScratchFile, ScratchRows};
@@ -37,6 +37,7 @@ impl Extraction<'_> {
         self,
         scratch: Option<&mut ScratchFile>,
         mut prepared: Option<&mut Prepared>,
+        spare: &mut Spare,
         times: &mut StageTimes,
         on_event: OnEvent<'_>,
     ) -> Result<Option<Vec<LayerRows>>, Error> {
@@ -50,13 +51,15 @@ impl Extraction<'_> {
         } else {
             &plan.views[..1]
         };
-        let mut sinks = self.sinks(object, views.len(), scratch)?;
+        let mut sinks = self.sinks(object, views.len(), scratch, spare)?;
+        // What fits no layer of this pass is not kept beside its rows.
+        spare.clear();
+        let crop = prepare.preset.crop as usize;
         let mut pass = Pass {
             network,
-            crop: prepare.preset.crop as usize,
             prepare,
             prepared: prepared.as_deref(),
-            buffer: vec![],
+            batch: Array4::zeros((self.chunk * views.len(), 3, crop, crop)),
             features: vec![],
             times,
         };
@@ -77,12 +80,7 @@ impl Extraction<'_> {
             pass.run(files, views, c * self.chunk * views.len())?;
             let start = Instant::now();
             for (sink, features) in sinks.iter_mut().zip(&pass.features) {
-                for (i, row) in features.outer_iter().enumerate() {
-                    let (image, view) = (c * self.chunk + i / views.len(), i % views.len());
-                    if let Some(row) = row.as_slice() {
-                        sink.train(view * object.train.len() + image, row)?;
-                    }
-                }
+                sink.train(c * self.chunk, views.len(), features)?;
             }
             pass.times.rows += start.elapsed();
             report(files.len() * views.len());
@@ -116,6 +114,7 @@ impl Extraction<'_> {
         object: &Object,
         views: usize,
         mut scratch: Option<&mut ScratchFile>,
+        spare: &mut Spare,
     ) -> Result<Vec<Sink>, Error> {
         let sets = &self.plan.feature_sets[self.task.feature_sets.clone()];
         let originals = object.train.len();
@@ -127,13 +126,12 @@ impl Extraction<'_> {
                     originals,
                     train: scratch.rows(originals * views, d),
                     test: scratch.rows(object.test.len(), d),
-                    buffer: vec![],
                 }),
                 (Place::Disk, None) => Err(Error::Config("there is no scratch file".into())),
                 (Place::Memory, _) => Ok(Sink::Memory {
-                    originals: Array2::zeros((originals, d)),
-                    augmented: Array2::zeros((originals * (views - 1), d)),
-                    test: Array2::zeros((object.test.len(), d)),
+                    originals: spare.rows(originals, d),
+                    augmented: spare.rows(originals * (views - 1), d),
+                    test: spare.rows(object.test.len(), d),
                 }),
             }
         };
@@ -159,29 +157,49 @@ enum Sink {
         originals: usize,
         train: ScratchRows,
         test: ScratchRows,
-        buffer: Vec<u8>,
     },
 }
 
 impl Sink {
-    /// Row `i` of the training rows: originals first, then view by view.
-    fn train(&mut self, i: usize, row: &[f32]) -> Result<(), Error> {
+    /// Training rows: all views of the images from number `first` on, image by image. They go where they belong, originals
+    /// first and then view by view, all threads together: memory is touched for the first time here, and the disk written.
+    fn train(&mut self, first: usize, views: usize, rows: &Array2<f32>) -> Result<(), Error> {
+        let d = rows.ncols();
+        let Some(from) = rows.as_slice().filter(|_| d > 0) else {
+            return Ok(());
+        };
+        let images = rows.nrows() / views;
         match self {
             Sink::Memory {
                 originals, augmented, ..
             } => {
                 let n = originals.nrows();
-                let mut to = if i < n {
-                    originals.row_mut(i)
-                } else {
-                    augmented.row_mut(i - n)
-                };
-                if let Some(to) = to.as_slice_mut() {
-                    to.copy_from_slice(row);
-                }
+                let slots = [originals, augmented]
+                    .into_iter()
+                    .filter_map(Array2::as_slice_mut);
+                let of_views = slots.flat_map(|slots| slots.chunks_exact_mut(n * d));
+                let blocks = of_views.map(|block| &mut block[first * d..(first + images) * d]);
+                let to: Vec<(usize, &mut [f32])> = blocks
+                    .enumerate()
+                    .flat_map(|(view, block)| {
+                        let to = block.chunks_exact_mut(d).enumerate();
+                        to.map(move |(image, to)| (image * views + view, to))
+                    })
+                    .collect();
+                to.into_par_iter()
+                    .with_max_len(1)
+                    .for_each(|(i, to)| to.copy_from_slice(&from[i * d..(i + 1) * d]));
                 Ok(())
             }
-            Sink::Disk { train, buffer, .. } => train.write(i, row, buffer),
+            Sink::Disk { originals, train, .. } => {
+                let originals = *originals;
+                from.par_chunks_exact(d)
+                    .enumerate()
+                    .try_for_each_init(Vec::new, |buffer, (i, row)| {
+                        let (image, view) = (first + i / views, i % views);
+                        train.write(view * originals + image, row, buffer)
+                    })
+            }
         }
     }
 
@@ -192,13 +210,10 @@ impl Sink {
                 test.slice_mut(s![first..first + rows.nrows(), ..]).assign(rows);
                 Ok(())
             }
-            Sink::Disk { test, buffer, .. } => {
-                let mut rows = rows.outer_iter().enumerate();
-                rows.try_for_each(|(i, row)| match row.as_slice() {
-                    Some(row) => test.write(first + i, row, buffer),
-                    None => Ok(()),
-                })
-            }
+            Sink::Disk { test, .. } => match rows.as_slice() {
+                Some(values) => test.write(first, values, &mut vec![]),
+                None => Ok(()),
+            },
         }
     }
 
@@ -231,10 +246,10 @@ impl Sink {
 struct Pass<'t> {
     network: Features,
     prepare: Preprocess,
-    crop: usize,
     /// Tensors that are there already, or are to be put there.
     prepared: Option<&'t Prepared>,
-    buffer: Vec<u8>,
+    /// Room for the tensors of a call, used again by the next.
+    batch: Array4<f32>,
     /// Of the last call, one matrix a layer: memory that the next call uses again.
     features: Vec<Array2<f32>>,
     times: &'t mut StageTimes,
@@ -243,62 +258,81 @@ struct Pass<'t> {
 impl Pass<'_> {
     /// Features of `files` x `views`, image by image, the first of which is number `first` of all.
     fn run(&mut self, files: &[ImageFile], views: &[View], first: usize) -> Result<(), Error> {
-        let mut batch = Array4::zeros((files.len() * views.len(), 3, self.crop, self.crop));
-        let start = Instant::now();
-        match (self.prepared, batch.as_slice_mut()) {
-            (Some(prepared), Some(tensors)) if prepared.is_complete() => {
-                prepared.read(first, tensors)?;
-                self.times.preprocess += start.elapsed();
-            }
-            _ => {
-                self.prepare(files, views, &mut batch)?;
-                if let (Some(prepared), Some(tensors)) = (self.prepared, batch.as_slice()) {
-                    let start = Instant::now();
-                    prepared.write(first, tensors, &mut self.buffer)?;
-                    self.times.preprocess += start.elapsed();
+        let images = files.len() * views.len();
+        let Pass {
+            prepare,
+            prepared,
+            batch,
+            times,
+            ..
+        } = self;
+        let mut tensors = batch.slice_mut(s![..images, .., .., ..]);
+        if let Some(tensors) = tensors.as_slice_mut() {
+            let start = Instant::now();
+            let mut decoding = Duration::ZERO;
+            match prepared {
+                Some(prepared) if prepared.is_complete() => prepared.read(first, tensors)?,
+                _ => {
+                    decoding = decode(prepare, files, views, tensors)?;
+                    if let Some(prepared) = prepared {
+                        prepared.write(first, tensors)?;
+                    }
                 }
             }
+            times.decode += decoding;
+            times.preprocess += start.elapsed().saturating_sub(decoding);
         }
         let start = Instant::now();
-        self.network.forward_into(batch.view(), &mut self.features)?;
+        let batch = self.batch.slice(s![..images, .., .., ..]);
+        self.network.forward_into(batch, &mut self.features)?;
         self.times.forward += start.elapsed();
-        self.times.images += batch.dim().0;
+        self.times.images += images;
         Ok(())
     }
+}
 
-    /// Decodes files once, and puts their views into a batch.
-    fn prepare(&mut self, files: &[ImageFile], views: &[View], batch: &mut Array4<f32>) -> Result<(), Error> {
+/// Decodes files once, and puts their views into `tensors`, image by image. Gives the part of the time by the clock that
+/// went into decoding: in the proportion of what the threads were busy with.
+fn decode(
+    prepare: &Preprocess,
+    files: &[ImageFile],
+    views: &[View],
+    tensors: &mut [f32],
+) -> Result<Duration, Error> {
+    let start = Instant::now();
+    let (decoding, preparing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let count = |counter: &AtomicU64, since: Instant| {
+        counter.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    };
+    let side = prepare.preset.crop as usize;
+    let size = 3 * side * side;
+    let file = |file: &ImageFile, tensors: &mut [f32]| -> Result<(), ImagesError> {
         let start = Instant::now();
-        let (decoding, preparing) = (AtomicU64::new(0), AtomicU64::new(0));
-        let count = |counter: &AtomicU64, since: Instant| {
-            counter.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        };
-        let tensors: Vec<Vec<Array3<f32>>> = files
-            .par_iter()
-            .map(|file| {
-                let start = Instant::now();
-                let image = load_rgb(&file.path)?;
-                count(&decoding, start);
-                let start = Instant::now();
-                let tensors = views
-                    .iter()
-                    .map(|v| self.prepare.apply(&v.apply(&image)))
-                    .collect();
-                count(&preparing, start);
-                tensors
-            })
-            .collect::<Result<_, blemish_images::ImagesError>>()?;
-        for (mut slot, tensor) in batch.axis_iter_mut(Axis(0)).zip(tensors.iter().flatten()) {
-            slot.assign(tensor);
+        let image = load_rgb(&file.path)?;
+        count(&decoding, start);
+        let start = Instant::now();
+        for (view, out) in views.iter().zip(tensors.chunks_exact_mut(size)) {
+            let tensor = prepare.apply(&view.apply(&image))?;
+            for (out, value) in out.iter_mut().zip(&tensor) {
+                *out = *value;
+            }
         }
-        // The time by the clock, in the proportion of what the threads were busy with.
-        let elapsed = start.elapsed();
-        let (decoding, preparing) = (decoding.into_inner() as f64, preparing.into_inner() as f64);
-        let decode = elapsed.mul_f64(decoding / (decoding + preparing).max(1.0));
-        self.times.decode += decode;
-        self.times.preprocess += elapsed.saturating_sub(decode);
+        count(&preparing, start);
         Ok(())
+    };
+    // Of several files that cannot be read the first is told, whichever thread comes first.
+    let failed = files
+        .par_iter()
+        .zip(tensors.par_chunks_mut(size * views.len()))
+        .with_max_len(1)
+        .find_map_first(|(of, tensors)| file(of, tensors).err());
+    if let Some(error) = failed {
+        return Err(error.into());
     }
+    let (decoding, preparing) = (decoding.into_inner() as f64, preparing.into_inner() as f64);
+    Ok(start
+        .elapsed()
+        .mul_f64(decoding / (decoding + preparing).max(1.0)))
 }
 
 /// Which test images are defective, in row order.

@@ -4,9 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::merge::{Take, take};
 use super::plan::Plan;
 use super::store::Store;
 use crate::Error;
+use crate::error::in_brackets;
 
 /// A run folder that this process alone may write, until it is dropped.
 ///
@@ -15,7 +17,7 @@ use crate::Error;
 pub struct RunFolder {
     path: PathBuf,
     store: Store,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl RunFolder {
@@ -54,6 +56,20 @@ impl RunFolder {
         match store.identity()? {
             Some(found) if found == plan.identity => {}
             Some(_) if extend => {
+                // Results of the plan as it was until now, published and not merged: nobody looks for them any more after this.
+                if let Ok(until_now) = Plan::open(folder) {
+                    let parts = super::parts::Parts::in_run(folder, &until_now);
+                    let tasks = 0..until_now.tasks.len();
+                    if parts.exist() {
+                        take(
+                            &until_now,
+                            &parts,
+                            &mut store,
+                            tasks,
+                            Take::Lacking { failures: true },
+                        )?;
+                    }
+                }
                 if let Some(lost) = store.extend(plan)? {
                     return Err(Error::Config(format!(
                         "{} cannot be extended: the new selection is without {lost}",
@@ -64,7 +80,9 @@ impl RunFolder {
             Some(found) => {
                 return Err(Error::OtherConfiguration {
                     folder: folder.into(),
-                    differences: differences(&found, &plan.identity),
+                    differences: differences(&found, &plan.identity, &|object| {
+                        plan.changes_since(folder, object)
+                    }),
                 });
             }
             None => {
@@ -78,7 +96,7 @@ impl RunFolder {
         Ok(RunFolder {
             path: folder.into(),
             store,
-            _lock: Some(lock),
+            lock: Some(lock),
         })
     }
 
@@ -100,8 +118,13 @@ impl RunFolder {
         Ok(RunFolder {
             path: folder.into(),
             store,
-            _lock: None,
+            lock: None,
         })
+    }
+
+    /// Whether results outlive the process.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// The results.
@@ -206,8 +229,12 @@ fn lock(folder: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Which top-level settings differ, in words.
-fn differences(found: &serde_json::Value, wanted: &serde_json::Value) -> String {
+/// Which top-level settings differ, in words; `changes` says which files of an object do.
+fn differences(
+    found: &serde_json::Value,
+    wanted: &serde_json::Value,
+    changes: &dyn Fn(&str) -> Vec<String>,
+) -> String {
     let empty = serde_json::Map::new();
     let (found, wanted) = (
         found.as_object().unwrap_or(&empty),
@@ -235,7 +262,7 @@ fn differences(found: &serde_json::Value, wanted: &serde_json::Value) -> String 
                     "the images of {} have changed",
                     a.keys()
                         .filter(|k| a.get(*k) != b.get(*k))
-                        .cloned()
+                        .map(|k| format!("{k}{}", in_brackets(&changes(k))))
                         .collect::<Vec<_>>()
                         .join(", ")
                 ),
@@ -265,8 +292,8 @@ mod tests {
         let a = json!({"objects": {"a": "1"}, "seed": 0, "layers": null, "weights": {"w/layer1": "x"}});
         let b = json!({"objects": {"a": "2"}, "seed": 1, "layers": ["layer1"], "weights": {"w/layer1": "y"}});
         assert_eq!(
-            differences(&a, &b),
-            "layers: all there, [\"layer1\"] here; the images of a have changed; \
+            differences(&a, &b, &|_| vec!["1.png is gone".into()]),
+            "layers: all there, [\"layer1\"] here; the images of a (1.png is gone) have changed; \
              seed: 0 there, 1 here; the weights are others"
         );
     }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::folder::RunFolder;
 use super::parts::{Found, Parts};
 use super::plan::Plan;
+use super::run::Event;
 use super::shard::DamagedPart;
-use super::store::Outcome;
+use super::store::{Outcome, Store};
 use crate::Error;
 
 /// What a call of [`merge`] did.
@@ -29,6 +30,15 @@ pub struct MergeSummary {
     pub differences: Vec<PathBuf>,
 }
 
+impl MergeSummary {
+    /// Says so, where results were merged.
+    pub(crate) fn tell(&self, on_event: &dyn Fn(Event<'_>)) {
+        if self.merged > 0 {
+            on_event(Event::Merged { summary: self });
+        }
+    }
+}
+
 /// Puts all results that were published in the run folder `run` ([`run_shard`](super::run_shard)) into its store: all
 /// of them or, if there is an error, none.
 ///
@@ -39,17 +49,73 @@ pub struct MergeSummary {
 /// [`Error::OtherPlan`] if there are results of another plan; if files cannot be read or the store cannot be written.
 pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSummary, Error> {
     let parts = Parts::in_run(run, plan);
+    let summary = take(plan, &parts, folder.store_mut(), 0..plan.tasks.len(), Take::All)?;
+    folder.store().fold()?;
+    Ok(summary)
+}
+
+/// As [`merge`], but what the store has is not compared with what was published: for whoever goes on with a run.
+///
+/// # Errors
+/// As [`merge`].
+pub fn take_over(plan: &Plan, folder: &mut RunFolder) -> Result<MergeSummary, Error> {
+    take_over_tasks(plan, folder, 0..plan.tasks.len(), true)
+}
+
+/// As [`take_over`], of some tasks; with or without `failures`.
+pub(crate) fn take_over_tasks(
+    plan: &Plan,
+    folder: &mut RunFolder,
+    tasks: impl IntoIterator<Item = usize>,
+    failures: bool,
+) -> Result<MergeSummary, Error> {
+    let parts = Parts::in_run(folder.path(), plan);
+    if !folder.is_stored() || !parts.exist() {
+        return Ok(MergeSummary::default());
+    }
+    take(
+        plan,
+        &parts,
+        folder.store_mut(),
+        tasks,
+        Take::Lacking { failures },
+    )
+}
+
+/// What is taken.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Take {
+    /// All that was published; it is compared with what the store has.
+    All,
+    /// What the store lacks.
+    Lacking {
+        /// Failures too.
+        failures: bool,
+    },
+}
+
+/// Puts what was published of `tasks` into `store`: all of it or, if there is an error, nothing.
+pub(crate) fn take(
+    plan: &Plan,
+    parts: &Parts,
+    store: &mut Store,
+    tasks: impl IntoIterator<Item = usize>,
+    what: Take,
+) -> Result<MergeSummary, Error> {
     parts.refresh();
     let mut summary = MergeSummary::default();
-    let finished = folder.store().finished()?;
-    let told = folder.store().task_stats()?;
+    let finished = store.finished()?;
+    let told = store.task_stats()?;
     let told: HashSet<&str> = told.iter().map(|s| s.key.as_str()).collect();
-    folder.store_mut().atomically(|store| {
-        for (index, task) in plan.tasks.iter().enumerate() {
-            if let Some(stats) = parts.stats(task).filter(|s| !told.contains(s.key.as_str())) {
-                store.put_stats(&stats)?;
-            }
+    store.atomically(|store| {
+        for index in tasks {
+            let task = &plan.tasks[index];
+            let mut taken = what == Take::All;
             for set in &plan.feature_sets[task.feature_sets.clone()] {
+                let mut experiments = plan.experiments[set.experiments.clone()].iter();
+                if what != Take::All && experiments.all(|e| finished.get(&e.key) == Some(&true)) {
+                    continue;
+                }
                 summary.differences.extend(parts.difference(set));
                 let part = match parts.read(plan, set)? {
                     Found::Part(part) => part,
@@ -65,10 +131,14 @@ pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSum
                 };
                 let mut differs = false;
                 for (key, outcome) in part.into_outcomes() {
+                    if outcome.is_failure() && what == (Take::Lacking { failures: false }) {
+                        continue;
+                    }
                     match (finished.get(&key), &outcome) {
                         (None, _) | (Some(false), Outcome::Done { .. }) => {
                             store.put(&key, &outcome)?;
                             summary.merged += 1;
+                            taken = true;
                         }
                         (Some(true), Outcome::Done { .. }) => differs |= !store.agrees(&key, &outcome)?,
                         (Some(_), Outcome::Failed { .. }) => {}
@@ -78,11 +148,13 @@ pub fn merge(plan: &Plan, run: &Path, folder: &mut RunFolder) -> Result<MergeSum
                     summary.differences.push(parts.file(set));
                 }
             }
+            if taken && let Some(stats) = parts.stats(task).filter(|s| !told.contains(s.key.as_str())) {
+                store.put_stats(&stats)?;
+            }
         }
         Ok(())
     })?;
-    folder.store().fold()?;
-    let progress = folder.store().progress()?;
+    let progress = store.progress()?;
     summary.done = progress.done;
     summary.failed = progress.failed;
     summary.total = progress.total;

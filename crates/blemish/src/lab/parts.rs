@@ -20,7 +20,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +30,7 @@ use super::store::Outcome;
 use crate::Error;
 
 const MAGIC: &[u8; 8] = b"BLEMPART";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEADER: usize = MAGIC.len() + 4 + 8;
 const HASH: usize = blake3::OUT_LEN;
 /// What the texts of one experiment (key, warning, message) may take: more is no part of ours.
@@ -44,86 +43,10 @@ pub(crate) struct Part {
     plan: String,
     /// Key of the feature set.
     feature_set: String,
-    /// One for each experiment, in the plan's order.
-    results: Vec<PartResult>,
+    /// Each experiment's key and outcome, in the plan's order.
+    results: Vec<(String, Outcome)>,
     /// Where it was computed: not part of the digest.
     host: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct PartResult {
-    /// Key of the experiment.
-    key: String,
-    outcome: PartOutcome,
-    /// To fit, to score, and the share of what was shared: not part of the digest.
-    times: [Duration; 3],
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum PartOutcome {
-    Done {
-        auroc: f64,
-        scores: Vec<f64>,
-        non_finite: u64,
-        warning: Option<String>,
-    },
-    Failed {
-        kind: String,
-        message: String,
-    },
-}
-
-impl PartResult {
-    fn new(key: &str, outcome: &Outcome) -> PartResult {
-        let key = key.to_owned();
-        match outcome.clone() {
-            Outcome::Done {
-                auroc,
-                scores,
-                non_finite,
-                warning,
-                train_time,
-                test_time,
-                shared_time,
-            } => PartResult {
-                key,
-                outcome: PartOutcome::Done {
-                    auroc,
-                    scores,
-                    non_finite: non_finite as u64,
-                    warning,
-                },
-                times: [train_time, test_time, shared_time],
-            },
-            Outcome::Failed { kind, message } => PartResult {
-                key,
-                outcome: PartOutcome::Failed { kind, message },
-                times: [Duration::ZERO; 3],
-            },
-        }
-    }
-
-    fn into_outcome(self) -> (String, Outcome) {
-        let [train_time, test_time, shared_time] = self.times;
-        let outcome = match self.outcome {
-            PartOutcome::Done {
-                auroc,
-                scores,
-                non_finite,
-                warning,
-            } => Outcome::Done {
-                auroc,
-                scores,
-                non_finite: non_finite as usize,
-                warning,
-                train_time,
-                test_time,
-                shared_time,
-            },
-            PartOutcome::Failed { kind, message } => Outcome::Failed { kind, message },
-        };
-        (self.key, outcome)
-    }
 }
 
 impl Part {
@@ -131,7 +54,7 @@ impl Part {
     pub(crate) fn new(plan: &Plan, set: &FeatureSet, outcomes: &HashMap<String, Outcome>) -> Option<Part> {
         let experiments = plan.experiments[set.experiments.clone()].iter();
         let results = experiments
-            .map(|e| Some(PartResult::new(&e.key, outcomes.get(&e.key)?)))
+            .map(|e| Some((e.key.clone(), outcomes.get(&e.key)?.clone())))
             .collect::<Option<Vec<_>>>()?;
         Some(Part {
             plan: plan.hash.clone(),
@@ -143,21 +66,25 @@ impl Part {
 
     /// Experiments that failed.
     pub(crate) fn failed(&self) -> usize {
-        let failed = |r: &&PartResult| matches!(r.outcome, PartOutcome::Failed { .. });
-        self.results.iter().filter(failed).count()
+        self.results.iter().filter(|(_, o)| o.is_failure()).count()
     }
 
     /// Each experiment's key and outcome, in the plan's order.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = &(String, Outcome)> {
+        self.results.iter()
+    }
+
+    /// As [`outcomes`](Self::outcomes), to keep.
     pub(crate) fn into_outcomes(self) -> impl Iterator<Item = (String, Outcome)> {
-        self.results.into_iter().map(PartResult::into_outcome)
+        self.results.into_iter()
     }
 
     /// Hash of everything but the times and the place: equal for whoever computes the same.
     pub(crate) fn digest(&self) -> Result<String, Error> {
         let mut timeless = self.clone();
         timeless.host.clear();
-        for result in &mut timeless.results {
-            result.times = [Duration::ZERO; 3];
+        for (_, outcome) in &mut timeless.results {
+            outcome.forget_times();
         }
         Ok(blake3::hash(&body(&timeless)?).to_hex().to_string())
     }
@@ -217,13 +144,13 @@ impl Part {
             return Err(format!("it is of another feature set ({})", self.feature_set));
         }
         let experiments = &plan.experiments[set.experiments.clone()];
-        let keys = self.results.iter().map(|r| r.key.as_str());
+        let keys = self.results.iter().map(|(key, _)| key.as_str());
         if !keys.eq(experiments.iter().map(|e| e.key.as_str())) {
             return Err("its experiments are not those of the plan".into());
         }
         let images = plan.objects[plan.tasks[set.task].object].test.len();
-        for result in &self.results {
-            if let PartOutcome::Done { auroc, scores, .. } = &result.outcome {
+        for (_, outcome) in &self.results {
+            if let Outcome::Done { auroc, scores, .. } = outcome {
                 if scores.len() != images {
                     return Err(format!("it has {} scores for {images} test images", scores.len()));
                 }
@@ -284,6 +211,11 @@ impl Parts {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether anything was ever published.
+    pub(crate) fn exist(&self) -> bool {
+        self.folder.is_dir()
     }
 
     /// Makes a file server tell what is new in the folder: a client may remember for a minute that a file was not there,
@@ -504,6 +436,7 @@ mod tests {
     use blemish_backbones::Initialization;
     use blemish_detectors::DetectorKind;
     use blemish_images::{SynthOptions, write_synthetic};
+    use std::time::Duration;
 
     /// A plan of one feature set a task.
     fn plan(dir: &Path) -> Plan {

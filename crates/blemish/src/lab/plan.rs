@@ -10,7 +10,7 @@ use blemish_images::{Object, ResizeMode, View};
 use serde_json::{Value, json};
 
 use super::backbone::{Backbone, Features};
-use super::blueprint::{Blueprint, PlanFile, PlannedNetwork, PlannedTask};
+use super::blueprint::{Blueprint, PlanFile, PlannedNetwork, PlannedTask, file_changes};
 use super::config::GridConfig;
 use super::key::{ONNX_RUNTIME, VERSIONS, derive_seed, key};
 use crate::Error;
@@ -119,7 +119,16 @@ impl Plan {
         let objects = file.blueprint.objects()?;
         let plan = Plan::expand(file.blueprint, objects)?;
         if plan.hash != file.hash {
-            return Err(Error::changed(&plan.blueprint.data));
+            let changes = |object: &Object| {
+                let changes = plan.blueprint.changes(object, None).into_iter();
+                changes
+                    .map(|change| format!("{}/{change}", object.name))
+                    .collect::<Vec<_>>()
+            };
+            return Err(Error::Changed {
+                path: plan.blueprint.data.clone(),
+                changes: plan.objects.iter().flat_map(changes).collect(),
+            });
         }
         Ok(plan)
     }
@@ -169,6 +178,20 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Which files of an object differ between this plan and the one in the folder `run`, in words, as far as is known.
+    pub(crate) fn changes_since(&self, run: &Path, object: &str) -> Vec<String> {
+        let Ok(before) = PlanFile::read(run) else {
+            return vec![];
+        };
+        match (
+            before.blueprint.files.get(object),
+            self.blueprint.files.get(object),
+        ) {
+            (Some(before), Some(now)) => file_changes(before, now),
+            _ => vec![],
+        }
+    }
+
     /// The experiments of a task, in order.
     pub fn task_experiments(&self, task: &Task) -> &[Experiment] {
         let sets = &self.feature_sets[task.feature_sets.clone()];
@@ -193,9 +216,13 @@ impl Plan {
         if verified.contains(&object) {
             return Ok(());
         }
-        let found = self.objects[object].fingerprint()?;
-        if self.blueprint.fingerprints.get(&self.objects[object].name) != Some(&found) {
-            return Err(Error::changed(&self.objects[object].folder));
+        let own = &self.objects[object];
+        let found = own.content()?;
+        if self.blueprint.fingerprints.get(&own.name) != Some(&found.fingerprint) {
+            return Err(Error::Changed {
+                path: own.folder.clone(),
+                changes: self.blueprint.changes(own, Some(found)),
+            });
         }
         verified.insert(object);
         Ok(())

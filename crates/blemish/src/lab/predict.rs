@@ -16,6 +16,7 @@ use super::folder::RunFolder;
 use super::kept::Kept;
 use super::memory::Bytes;
 use super::plan::{Plan, Task};
+use super::prepared::Prepared;
 use super::run::RunOptions;
 use super::schedule::Schedule;
 use super::stats::Prediction;
@@ -40,6 +41,10 @@ pub struct Calibration {
 
 /// Multiplications and additions a second where the costs of detectors were measured.
 const REFERENCE_FLOPS: f64 = 73e9;
+/// Seconds to read an image that is prepared already.
+const READ_S: f64 = 0.00015;
+/// Bytes of rows a second that are copied to memory that may be fresh.
+const ROWS_PER_S: f64 = 2.5e9;
 /// Images that a network is timed with.
 const BATCH: usize = 6;
 
@@ -208,15 +213,18 @@ pub fn predict(
     let bounds = options.bounds(folder.path(), options.threads.unwrap_or(calibration.threads));
     let finished = folder.store().finished()?;
     let kept = Kept::in_run(folder.path());
+    // Images that a task before has decoded and resized (`Runner::prepared`).
+    let mut prepared = vec![];
     let tasks = plan.tasks.iter().enumerate();
     tasks
         .map(|(index, task)| {
             let layers = work(plan, task, &finished, &kept);
             let experiments = plan.task_experiments(task);
             let images: Vec<&LayerWork<'_>> = layers.iter().filter(|l| l.needs_images()).collect();
+            let size = size(plan, task, &images);
             let schedule = match images.is_empty() {
                 true => None,
-                false => Some(Schedule::new(&task.backbone, &size(plan, task, &images), bounds)?),
+                false => Some(Schedule::new(&task.backbone, &size, bounds)?),
             };
             let mut out = TaskPrediction {
                 task: index,
@@ -230,7 +238,15 @@ pub fn predict(
                 stages_s: [0.0; 3],
                 prediction: Prediction::default(),
             };
-            out.cost(plan, task, &layers, schedule.as_ref(), calibration);
+            let content = (task.object, task.backbone.preprocess(plan.resize), size.views);
+            let shared = prepared.contains(&content);
+            out.cost(plan, task, &layers, schedule.as_ref(), shared, calibration);
+            if let Some(schedule) = schedule.filter(|_| !shared) {
+                let bytes = Prepared::bytes_of(&content.1, size.train * size.views + size.test);
+                if schedule.scratch + bytes <= bounds.scratch.0 {
+                    prepared.push(content);
+                }
+            }
             Ok(out)
         })
         .collect()
@@ -243,6 +259,7 @@ impl TaskPrediction {
         task: &Task,
         layers: &[LayerWork<'_>],
         schedule: Option<&Schedule>,
+        shared: bool,
         calibration: &Calibration,
     ) {
         let images: Vec<&LayerWork<'_>> = layers.iter().filter(|l| l.needs_images()).collect();
@@ -253,10 +270,17 @@ impl TaskPrediction {
             self.images = passes * (size.train * size.views + size.test);
             let sources = (passes * (size.train + size.test)) as f64;
             let views = self.images as f64;
+            let images = match shared {
+                true => views * READ_S,
+                false => sources * calibration.decode_s + views * calibration.view_s,
+            };
+            let columns: usize = size.layers.iter().sum();
+            let rows = ((size.train * size.views + size.test) * columns * 4) as f64;
             self.stages_s[0] = 0.5
-                + sources * calibration.decode_s
-                + views * (calibration.view_s + calibration.forward(&task.backbone))
-                // Copying rows, and to a disk and back.
+                + images
+                + views * calibration.forward(&task.backbone)
+                + rows / ROWS_PER_S
+                // To a disk and back.
                 + schedule.scratch as f64 / 1e9;
             self.prediction.memory = schedule.memory;
             self.prediction.scratch = schedule.scratch;

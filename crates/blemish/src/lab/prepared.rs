@@ -79,7 +79,12 @@ impl Prepared {
     }
 
     /// Writes consecutive images from `first` on.
-    pub(crate) fn write(&self, first: usize, tensors: &[f32], buffer: &mut Vec<u8>) -> Result<(), Error> {
-        self.tensors.write(first, tensors, buffer)
+    pub(crate) fn write(&self, first: usize, tensors: &[f32]) -> Result<(), Error> {
+        tensors
+            .par_chunks(self.tensors.columns())
+            .enumerate()
+            .try_for_each_init(Vec::new, |buffer, (i, tensor)| {
+                self.tensors.write(first + i, tensor, buffer)
+            })
     }
 }

@@ -39,6 +39,35 @@ pub(crate) enum TestRows {
     Disk(ScratchRows),
 }
 
+/// Memory of rows that are not needed any more, for the next ones of the same size: the networks of an object have the
+/// same rows, and memory that is fresh from the system costs a fault for each page.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Vec<Vec<f32>>);
+
+impl Spare {
+    /// Room for so many rows. What is in them is not said.
+    pub(crate) fn rows(&mut self, rows: usize, columns: usize) -> Array2<f32> {
+        // Another size would have to be counted among the memory that a task takes.
+        let fits = |spare: &Vec<f32>| spare.len() == rows * columns;
+        let found = self.0.iter().position(fits).map(|i| self.0.swap_remove(i));
+        let made = found.and_then(|spare| Array2::from_shape_vec((rows, columns), spare).ok());
+        made.unwrap_or_else(|| Array2::zeros((rows, columns)))
+    }
+
+    /// Takes back memory.
+    pub(crate) fn give(&mut self, rows: Array2<f32>) {
+        let (values, _) = rows.into_raw_vec_and_offset();
+        if !values.is_empty() {
+            self.0.push(values);
+        }
+    }
+
+    /// Gives all memory back to the system.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// What a detector that needs rows is given.
 #[derive(Clone, Copy)]
 pub(crate) enum RowsOf<'a> {

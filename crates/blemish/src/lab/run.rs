@@ -15,10 +15,11 @@ use super::extract::{Extraction, labels};
 use super::folder::RunFolder;
 use super::kept::{Keep, Kept};
 use super::memory::{self, Bytes, available_memory, free_disk};
+use super::merge::{MergeSummary, take_over_tasks};
 use super::plan::{Experiment, FeatureSet, Plan, Task};
 use super::prepared::Prepared;
 use super::record;
-use super::rows::{LayerRows, RowsOf, TrainRows, inner_products};
+use super::rows::{LayerRows, RowsOf, Spare, TrainRows, inner_products};
 use super::schedule::{Bounds, Place, Schedule};
 use super::scratch::ScratchFile;
 use super::stats::{Prediction, StageTimes, TaskStats};
@@ -94,6 +95,11 @@ impl RunOptions {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// Results that other processes published ([`run_shard`](super::run_shard)) were put into the store.
+    Merged {
+        /// How many, and what cannot be used.
+        summary: &'a MergeSummary,
+    },
     /// The run starts: experiments in all, and how many of them have a result already.
     Started {
         /// Experiments in the tasks that were chosen.
@@ -166,7 +172,8 @@ pub struct RunSummary {
     pub stopped: bool,
 }
 
-/// Computes what is left of `plan` and stores each result as soon as it is there.
+/// Computes what is left of `plan` and stores each result as soon as it is there. What other processes published
+/// ([`run_shard`](super::run_shard)) is taken over rather than computed, also while this goes on.
 ///
 /// An error of one experiment is its result; an error of a task's images or network is the result of
 /// all experiments of that task. Killing the process at any moment loses only what was not yet
@@ -191,6 +198,8 @@ pub fn run(
 
     let tasks = options.chosen(plan)?;
     let experiments = || tasks.iter().flat_map(|i| plan.task_experiments(&plan.tasks[*i]));
+    let merged = take_over_tasks(plan, folder, tasks.iter().copied(), !options.retry_failed)?;
+    merged.tell(on_event);
     if options.retry_failed {
         match &options.tasks {
             None => folder.store_mut().forget_failures()?,
@@ -210,6 +219,7 @@ pub fn run(
         finished,
         to_come: vec![],
         prepared: vec![],
+        spare: Spare::default(),
         on_event,
         summary: RunSummary::default(),
     };
@@ -263,6 +273,8 @@ struct Runner<'a> {
     to_come: Vec<usize>,
     /// Images of the object that is computed.
     prepared: Vec<Prepared>,
+    /// Memory of rows, from task to task.
+    spare: Spare,
     on_event: OnEvent<'a>,
     summary: RunSummary,
 }
@@ -294,6 +306,15 @@ impl<'a> Runner<'a> {
     fn task(&mut self, index: usize) -> Result<(), Error> {
         let plan = self.plan;
         let task = &plan.tasks[index];
+        // Others may have published some of it since the run began.
+        if !self.work_of(task).is_empty() {
+            let failures = !self.options.retry_failed;
+            let merged = take_over_tasks(plan, self.folder, [index], failures)?;
+            if merged.merged > 0 {
+                self.finished = self.folder.store().finished()?;
+            }
+            merged.tell(self.on_event);
+        }
         let layers = self.work_of(task);
         if layers.is_empty() {
             return Ok(());
@@ -387,9 +408,10 @@ impl<'a> Runner<'a> {
             };
             let mut prepared = self.prepared(task, size.views, schedule.scratch)?;
             let (times, file, tensors) = (&mut job.times, scratch.as_mut(), prepared.as_mut());
+            let (plan, spare) = (self.plan, &mut self.spare);
             let extracted = on_pool(&self.pool, self.on_event, |events| {
-                self.plan.check_images(task.object)?;
-                extraction.run(file, tensors, times, events)
+                plan.check_images(task.object)?;
+                extraction.run(file, tensors, spare, times, events)
             });
             self.prepared.extend(prepared.filter(Prepared::is_complete));
             job.stats.scratch = job
@@ -560,6 +582,12 @@ impl<'a> Runner<'a> {
             .map_err(Stopped::ByStore)?;
         }
         job.times.detectors += start.elapsed();
+        // Test rows that were read from a disk are not among what the next task may count on.
+        if let (Some(TrainRows::Memory { originals, augmented }), Some(test)) = (train, test) {
+            for rows in [originals, augmented, test] {
+                self.spare.give(rows);
+            }
+        }
         Ok(())
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::folder::RunFolder;
-use super::parts::{Found, Part, Parts, Published};
+use super::known::Known;
+use super::parts::{Part, Parts, Published};
 use super::plan::{FeatureSet, Plan, Task};
 use super::run::{Event, RunOptions, run};
 use super::store::Outcome;
@@ -48,7 +49,7 @@ pub struct ShardSummary {
     pub stopped: bool,
 }
 
-/// Computes those of `options.tasks` that have no results in the run folder `run`, and publishes the results of each
+/// Computes those of `options.tasks` that have no results in the run folder `run`, stored or published, and publishes the results of each
 /// feature set as soon as they are complete, in `RUN/parts`. Nothing else is written there but inner products that are
 /// kept ([`Keep`](super::Keep)): any number of processes may do this at a time.
 ///
@@ -107,38 +108,42 @@ impl Publisher<'_> {
             .flat_map(|task| plan.tasks[*task].feature_sets.clone())
             .collect();
         self.summary.borrow_mut().feature_sets += sets.len();
-        let mut known = vec![];
+        // What one process computed and stored in the run folder need not be computed again. A store that cannot be read
+        // from here, as it may be while another machine writes to it, only costs time.
+        let known = Known::open(plan, run_folder).unwrap_or_else(|_| Known::of_parts(plan, run_folder));
+        let retry = self.options.retry_failed;
+        let mut there = vec![];
         let mut unfinished = 0;
         for i in sets {
             let set = &plan.feature_sets[i];
-            match self.parts.read(plan, set)? {
-                Found::Nothing(damaged) => {
-                    unfinished += 1;
-                    self.summary.borrow_mut().damaged.extend(damaged);
-                }
-                Found::Part(part) if part.failed() > 0 && self.options.retry_failed => {
-                    unfinished += 1;
-                    let outcomes = part.into_outcomes();
-                    let done: Vec<_> = outcomes
-                        .filter(|(_, o)| matches!(o, Outcome::Done { .. }))
-                        .collect();
-                    known.extend(done.iter().cloned());
-                    self.incomplete.borrow_mut().insert(i, done.into_iter().collect());
-                }
-                Found::Part(part) => {
-                    let mut summary = self.summary.borrow_mut();
-                    summary.found += 1;
-                    summary.failed += part.failed();
-                    known.extend(part.into_outcomes());
-                }
+            let state = known.state(set)?;
+            self.summary
+                .borrow_mut()
+                .damaged
+                .extend(state.damaged.iter().cloned());
+            let (missing, failed) = (state.missing, state.failed);
+            let mut outcomes = known.outcomes(set, state)?;
+            if missing > 0 || (failed > 0 && retry) {
+                unfinished += 1;
+                // A failure that is not to be tried again is a result; but not what another attempt may not meet.
+                outcomes.retain(|_, outcome| match outcome {
+                    Outcome::Done { .. } => true,
+                    Outcome::Failed { kind, .. } => !retry && !is_transient_kind(kind),
+                });
+                self.incomplete.borrow_mut().insert(i, outcomes.clone());
+            } else {
+                let mut summary = self.summary.borrow_mut();
+                summary.found += 1;
+                summary.failed += failed;
             }
+            there.extend(outcomes);
         }
         if unfinished == 0 {
             return Ok(());
         }
         let mut folder = RunFolder::in_memory(run_folder, plan)?;
         folder.store_mut().atomically(|store| {
-            for (key, outcome) in &known {
+            for (key, outcome) in &there {
                 store.put(key, outcome)?;
             }
             Ok(())
@@ -243,17 +248,23 @@ fn transient(plan: &Plan, set: &FeatureSet, outcomes: &HashMap<String, Outcome>)
         })
 }
 
-/// How far a task is, by the results that processes published.
-#[derive(Clone, Debug)]
+/// How far a task is, by what is stored and what processes published.
+#[derive(Clone, Debug, Default)]
 pub struct TaskState {
     /// Index into [`Plan::tasks`].
     pub task: usize,
     /// Its feature sets.
     pub feature_sets: usize,
-    /// Those without results.
+    /// Those that lack results.
     pub missing: usize,
     /// Experiments whose result is a failure.
     pub failed: usize,
+    /// Experiments with an outcome that is not in the store yet ([`merge`](super::merge)).
+    pub unmerged: usize,
+    /// Failures among those.
+    pub unmerged_failures: usize,
+    /// Failures in the store that a published result will replace.
+    pub mended: usize,
     /// Files that cannot be used.
     pub damaged: Vec<DamagedPart>,
 }
@@ -267,29 +278,26 @@ pub fn task_states(
     run_folder: &Path,
     tasks: impl IntoIterator<Item = usize>,
 ) -> Result<Vec<TaskState>, Error> {
-    let parts = Parts::in_run(run_folder, plan);
-    parts.refresh();
+    let known = Known::open(plan, run_folder)?;
     tasks
         .into_iter()
         .map(|task| {
-            let sets = plan.feature_sets[plan.tasks[task].feature_sets.clone()].iter();
-            let mut state = TaskState {
+            let sets = &plan.feature_sets[plan.tasks[task].feature_sets.clone()];
+            let mut of_task = TaskState {
                 task,
                 feature_sets: sets.len(),
-                missing: 0,
-                failed: 0,
-                damaged: vec![],
+                ..TaskState::default()
             };
             for set in sets {
-                match parts.read(plan, set)? {
-                    Found::Part(part) => state.failed += part.failed(),
-                    Found::Nothing(damaged) => {
-                        state.missing += 1;
-                        state.damaged.extend(damaged);
-                    }
-                }
+                let state = known.state(set)?;
+                of_task.missing += usize::from(state.missing > 0);
+                of_task.failed += state.failed;
+                of_task.unmerged += state.unmerged;
+                of_task.unmerged_failures += state.unmerged_failures;
+                of_task.mended += state.mended;
+                of_task.damaged.extend(state.damaged);
             }
-            Ok(state)
+            Ok(of_task)
         })
         .collect()
 }

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::folder::RunFolder;
+use super::parts::FOLDER;
 use super::plan::Plan;
 use super::predict::TaskPrediction;
 use super::run::Event;
+use super::shard::{TaskState, task_states};
 use super::stats::TaskStats;
 use super::store::{Outcome, Store};
 use crate::Error;
@@ -106,6 +108,11 @@ impl Tracker {
     /// Takes note of an event.
     pub fn on_event(&mut self, event: &Event<'_>) {
         match event {
+            // Before the start it is among what is finished then.
+            Event::Merged { summary } => {
+                let done = self.heartbeat.done + summary.merged;
+                self.heartbeat.done = done.min(self.heartbeat.total);
+            }
             Event::Started { total, finished, .. } => {
                 self.heartbeat.total = *total;
                 self.heartbeat.done = *finished;
@@ -236,6 +243,8 @@ pub struct TaskStatus {
     pub done: usize,
     /// Failed.
     pub failed: usize,
+    /// Of those done and failed: published by other processes and not merged into the store yet.
+    pub unmerged: usize,
     /// Seconds that were spent on it.
     pub seconds: f64,
     /// Seconds that were expected when it was planned, where that is known.
@@ -253,6 +262,9 @@ pub struct RunStatus {
     pub done: usize,
     /// Failed.
     pub failed: usize,
+    /// Of those done and failed: published by other processes and not merged into the store yet
+    /// ([`merge`](super::merge)).
+    pub unmerged: usize,
     /// Whether a process works on it now.
     pub running: bool,
     /// What that process says, or said last.
@@ -285,6 +297,7 @@ impl RunStatus {
         }
         let counts = store.task_counts()?;
         let keys = task_keys(run);
+        let unmerged = unmerged(run);
         let predictions = store.predictions()?;
         let tasks: Vec<TaskStatus> = counts
             .iter()
@@ -292,12 +305,14 @@ impl RunStatus {
             .map(|(task, c)| {
                 let key = keys.get(task).map(String::as_str);
                 let of = key.and_then(|key| seconds.get(key)).copied().unwrap_or_default();
+                let beside = unmerged.get(task).cloned().unwrap_or_default();
                 TaskStatus {
                     task,
                     name: c.name.clone(),
                     total: c.total,
-                    done: c.done,
-                    failed: c.failed,
+                    done: c.done + beside.unmerged - beside.unmerged_failures + beside.mended,
+                    failed: c.failed + beside.unmerged_failures - beside.mended.min(c.failed),
+                    unmerged: beside.unmerged + beside.mended,
                     seconds: of.0,
                     predicted_s: predictions
                         .iter()
@@ -312,12 +327,23 @@ impl RunStatus {
             total: tasks.iter().map(|t| t.total).sum(),
             done: tasks.iter().map(|t| t.done).sum(),
             failed: tasks.iter().map(|t| t.failed).sum(),
+            unmerged: tasks.iter().map(|t| t.unmerged).sum(),
             running: RunFolder::is_busy(run),
             process: text.and_then(|text| serde_json::from_str(&text).ok()),
             failures: store.latest_failures(5)?,
             tasks,
         })
     }
+}
+
+/// What was published of each task and is not merged yet; nothing where no plan says what to look for.
+fn unmerged(run: &Path) -> Vec<TaskState> {
+    if !run.join(FOLDER).is_dir() {
+        return vec![];
+    }
+    let plan = Plan::open(run);
+    plan.and_then(|plan| task_states(&plan, run, 0..plan.tasks.len()))
+        .unwrap_or_default()
 }
 
 /// Keys of the tasks by `plan.json`; none where it is not there.

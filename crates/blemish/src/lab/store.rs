@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::key::canonical;
@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS task_runs (
 ";
 
 /// What came of one experiment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It has a result.
     Done {
@@ -111,6 +111,26 @@ pub enum Outcome {
         /// Its text.
         message: String,
     },
+}
+
+impl Outcome {
+    /// Whether it failed.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Outcome::Failed { .. })
+    }
+
+    /// Leaves what the experiment's key decides.
+    pub(crate) fn forget_times(&mut self) {
+        if let Outcome::Done {
+            train_time,
+            test_time,
+            shared_time,
+            ..
+        } = self
+        {
+            (*train_time, *test_time, *shared_time) = Default::default();
+        }
+    }
 }
 
 /// Whether an experiment has a result.
@@ -246,7 +266,14 @@ impl Store {
         let db = open_to_read(&path)?;
         let store = Store { path, db };
         store.check(store.db.busy_timeout(Duration::from_secs(30)))?;
-        store.check_version()?;
+        // Empty, where the disk was full from the start.
+        if store.has_table("meta")? {
+            store.check_version()?;
+        } else {
+            return Err(Error::NoRun {
+                folder: folder.into(),
+            });
+        }
         if store.identity()?.is_none() {
             return Err(Error::NoRun {
                 folder: folder.into(),
@@ -551,6 +578,34 @@ impl Store {
         Ok(stored == Some(wanted))
     }
 
+    /// What came of the experiment with this key; `None` without a result.
+    pub(crate) fn outcome(&self, key: &str) -> Result<Option<Outcome>, Error> {
+        const SQL: &str = "SELECT status, auroc, scores, non_finite, warning, train_time_s, test_time_s, shared_time_s, \
+             error_kind, error FROM results WHERE key = ?1";
+        let seconds = |s: Option<f64>| Duration::try_from_secs_f64(s.unwrap_or(0.0)).unwrap_or_default();
+        let found = self.db.prepare_cached(SQL).and_then(|mut statement| {
+            let outcome = statement.query_row([key], |r| {
+                if r.get_ref(0)?.as_str()? != "done" {
+                    return Ok(Outcome::Failed {
+                        kind: r.get(8)?,
+                        message: r.get(9)?,
+                    });
+                }
+                Ok(Outcome::Done {
+                    auroc: r.get(1)?,
+                    scores: scores(r.get_ref(2)?.as_blob()?),
+                    non_finite: r.get::<_, i64>(3)? as usize,
+                    warning: r.get(4)?,
+                    train_time: seconds(r.get(5)?),
+                    test_time: seconds(r.get(6)?),
+                    shared_time: seconds(r.get(7)?),
+                })
+            });
+            outcome.optional()
+        });
+        self.check(found)
+    }
+
     /// Keys that have a result, and whether it is one; `false` is a failure.
     pub(crate) fn finished(&self) -> Result<HashMap<String, bool>, Error> {
         let keys = self
@@ -660,11 +715,14 @@ impl Store {
                 .query_row("SELECT scores FROM results WHERE key = ?1", [key], |r| r.get(0))
                 .optional(),
         )?;
-        Ok(blob.flatten().map(|bytes| {
-            let (chunks, _) = bytes.as_chunks::<8>();
-            chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
-        }))
+        Ok(blob.flatten().map(|bytes| scores(&bytes)))
     }
+}
+
+/// Scores as they are stored.
+fn scores(bytes: &[u8]) -> Vec<f64> {
+    let (chunks, _) = bytes.as_chunks::<8>();
+    chunks.iter().map(|c| f64::from_le_bytes(*c)).collect()
 }
 
 fn insert(t: &rusqlite::Transaction<'_>, plan: &Plan) -> rusqlite::Result<()> {

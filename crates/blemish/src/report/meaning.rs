@@ -15,8 +15,8 @@ use super::study::{color, rule};
 use super::table::{Cell, Table, seconds};
 use crate::lab::Setting;
 
-/// Mean AUROC by layer and detector.
-pub(crate) fn layers(data: &RunData) -> (Table, Figure) {
+/// Mean AUROC by layer and detector. The figure is missing while there is no result.
+pub(crate) fn layers(data: &RunData) -> (Table, Option<Figure>) {
     let mut columns = vec!["network".to_owned(), "weights".into(), "layer".into()];
     columns.extend(data.models.iter().map(|m| format!("#{m}")));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
@@ -105,7 +105,7 @@ pub(crate) fn layers(data: &RunData) -> (Table, Figure) {
         svg,
         wide: true,
     };
-    (table, figure)
+    (table, Some(figure).filter(|_| !rows.is_empty()))
 }
 
 /// A paired difference.
@@ -592,8 +592,7 @@ pub(crate) fn cost(data: &RunData) -> (Table, Option<Figure>) {
                 rgb(TEXT).stroke_width(2),
             ))?;
         }
-        legend(area, &names, 12, height - below + 8)?;
-        Ok(())
+        legend(area, &names, 12, height - below + 8)
     });
     let figure = Figure {
         id: "pareto".into(),

@@ -150,7 +150,7 @@ pub fn report(store: &Store, published: Option<&Path>) -> Result<Report, Error> 
     let mut blocks = vec![
         Block::Figures(cost.into_iter().collect()),
         Block::Table(pareto),
-        Block::Figures(vec![heat]),
+        Block::Figures(heat.into_iter().collect()),
         Block::Table(layers),
     ];
     if augmentation_figures.is_empty() {

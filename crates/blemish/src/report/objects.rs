@@ -92,6 +92,9 @@ fn one(data: &RunData, store: &Store, selection: &Selection, object: usize) -> R
             ));
         }
     }
+    if summary.is_empty() {
+        summary.push_str("No result yet");
+    }
     let mut figures = vec![];
     let (mut good, mut bad, mut asked) = (vec![], vec![], 0);
     if let Some((_, _, best)) = curves.first() {
@@ -224,8 +227,7 @@ fn roc(object: &str, curves: &[(String, Ink, Vec<f64>)], defective: &[bool]) -> 
                 .collect();
             frame.line(area, &points, *ink, 2)?;
         }
-        legend(area, &names, 12, height - below + 8)?;
-        Ok(())
+        legend(area, &names, 12, height - below + 8)
     });
     Figure {
         id: format!("roc_{object}"),

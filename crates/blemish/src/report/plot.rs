@@ -290,7 +290,7 @@ impl Frame {
         (px.round() as i32, py.round() as i32)
     }
 
-    /// A line through points, with dots at them if there are few.
+    /// A line through points.
     pub(crate) fn line(&self, area: &Area<'_>, points: &[(f64, f64)], ink: Ink, width: u32) -> Drawn {
         let pixels: Vec<(i32, i32)> = points.iter().map(|(x, y)| self.at(*x, *y)).collect();
         area.draw(&PathElement::new(pixels, rgb(ink).stroke_width(width)))?;
@@ -341,13 +341,8 @@ impl Frame {
     }
 }
 
-/// A row of names with their colours, from the left edge at a height; returns the height below it.
-pub(crate) fn legend(
-    area: &Area<'_>,
-    names: &[(String, Ink)],
-    left: i32,
-    top: i32,
-) -> Result<i32, Box<dyn std::error::Error>> {
+/// Rows of names with their colours, from the left edge at a height.
+pub(crate) fn legend(area: &Area<'_>, names: &[(String, Ink)], left: i32, top: i32) -> Drawn {
     let width = area.dim_in_pixel().0 as i32;
     let (mut x, mut y) = (left, top);
     for (name, ink) in names {
@@ -360,10 +355,10 @@ pub(crate) fn legend(
         write(area, name, (x + 15, y), 12, TEXT, Hang::Left)?;
         x += needed + 10;
     }
-    Ok(y + 18)
+    Ok(())
 }
 
-/// How many lines [`legend`] takes.
+/// The height that [`legend`] takes, in pixels.
 pub(crate) fn legend_height(names: &[(String, Ink)], left: i32, width: i32) -> i32 {
     let (mut x, mut lines) = (left, 1);
     for (name, _) in names {
@@ -382,7 +377,7 @@ pub(crate) fn width_of(text: &str, size: i32) -> i32 {
     (text.chars().count() as f64 * f64::from(size) * 0.56).ceil() as i32
 }
 
-/// A colour of a scale that grows darker and bluer, 0 to 1, and whether text on it should be light.
+/// A colour of a scale that grows darker and bluer, 0 to 1, and that of text on it.
 pub(crate) fn heat(t: f64) -> (RGBColor, RGBColor) {
     const STOPS: [[f64; 3]; 5] = [
         [252.0, 248.0, 225.0],

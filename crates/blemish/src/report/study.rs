@@ -171,17 +171,22 @@ pub(crate) fn best(data: &RunData, published: Option<&RunData>) -> Table {
         }
         table.rows.push(cells);
     }
-    let all = mean(
-        data.objects
-            .iter()
-            .enumerate()
-            .filter_map(|(o, _)| data.best_of(o)?.0.row.auroc),
-    );
+    let all: Vec<f64> = (0..data.objects.len())
+        .filter_map(|o| data.best_of(o)?.0.row.auroc)
+        .collect();
     let mut foot = vec![
-        Cell::text(format!("mean of {}", data.objects.len())),
-        Cell::auroc(all).strong(),
+        // Of those that have a result.
+        Cell::text(format!("mean of {}", all.len())),
+        Cell::auroc(mean(all.iter().copied())).strong(),
     ];
     if published.is_some() {
+        // Of the objects that both have, which may be fewer.
+        if ours.len() < all.len() {
+            table.note.push_str(&format!(
+                " The published mean and the difference are over the {} objects of both.",
+                ours.len()
+            ));
+        }
         let (a, b) = (mean(ours), mean(theirs));
         foot.push(Cell::auroc(b));
         foot.push(Cell::difference(a.zip(b).map(|(a, b)| a - b)));
@@ -396,15 +401,7 @@ pub(crate) fn tree(data: &RunData) -> Figure {
             let right = left + column - 36;
             write(
                 area,
-                &format!(
-                    "{} {name}{}",
-                    values.len(),
-                    if values.len() == 1 || *name == "weights" {
-                        ""
-                    } else {
-                        "s"
-                    }
-                ),
+                &several(values.len(), name),
                 (left, 18),
                 13,
                 TEXT,
@@ -456,10 +453,16 @@ pub(crate) fn tree(data: &RunData) -> Figure {
         id: "figure3_combinations".into(),
         title: "Figure 3. The combinations".into(),
         note: "Every box of a column is combined with every box of the next; a detector has as many settings as Table 3 says.".into(),
-        alt: format!("{total} experiments: {}", counted.iter().map(|(n, v)| format!("{} {n}s", v.len())).collect::<Vec<_>>().join(" times ")),
+        alt: format!("{total} experiments: {}", counted.iter().map(|(n, v)| several(v.len(), n)).collect::<Vec<_>>().join(" times ")),
         svg,
         wide: true,
     }
+}
+
+/// So many of something.
+fn several(n: usize, what: &str) -> String {
+    let ending = if n == 1 || what.ends_with('s') { "" } else { "s" };
+    format!("{n} {what}{ending}")
 }
 
 trait MixFill {
@@ -580,8 +583,7 @@ pub(crate) fn scaling(data: &RunData) -> Vec<Figure> {
                     frame.line(area, points, *ink, 2)?;
                     frame.dots(area, points, *ink, 3, 1.0)?;
                 }
-                legend(area, &names, 12, height - below + 8)?;
-                Ok(())
+                legend(area, &names, 12, height - below + 8)
             });
             Some(Figure {
                 id: id.into(),

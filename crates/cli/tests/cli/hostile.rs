@@ -136,7 +136,7 @@ fn images_that_changed_since_the_run_was_made() {
         &bench.fails(1, &grid("data", "run")),
         &[
             "run holds a run of another configuration",
-            "the images of weave have changed",
+            "the images of weave (test/good/001.png has changed) have changed",
         ],
     );
 }

@@ -51,6 +51,16 @@ fn the_same_store_gives_the_same_bytes() {
 }
 
 #[test]
+fn no_report_among_the_images() {
+    let bench = reported();
+    for folder in ["data", "data/weave/report", "data/weave/test/../train/new/report"] {
+        let error = bench.fails(1, &["report", "run", "-o", folder]);
+        assert!(error.contains("is in the folder of images"), "{error}");
+    }
+    assert!(!bench.path("data/tables").exists() && !bench.path("data/weave/report").exists());
+}
+
+#[test]
 fn what_cannot_be_reported_is_said() {
     let bench = Bench::new();
     let error = bench.fails(1, &["report", "nothing"]);

@@ -15,6 +15,20 @@ const OBJECTS: &str = "bottle,cable,capsule,carpet,grid,hazelnut,leather,metal_n
 /// A small study of nine tasks, planned in `run`.
 pub(crate) fn planned() -> Bench {
     let bench = Bench::new();
+    write_images(&bench);
+    plan(&bench, "run", &[]);
+    bench
+}
+
+/// Plans the study in `run`, or another one like it.
+fn plan(bench: &Bench, run: &str, more: &[&str]) {
+    let mut plan = vec!["plan", "data", "--out", run, "--objects", OBJECTS];
+    plan.extend(["--initializations", "random", "--layers", "layer1,layer2"]);
+    plan.extend(more);
+    bench.ok(&plan);
+}
+
+fn write_images(bench: &Bench) {
     let images = [
         "--size",
         "32",
@@ -28,11 +42,6 @@ pub(crate) fn planned() -> Bench {
     let mut synth = vec!["synth", "data", "--mvtec-names"];
     synth.extend(images);
     bench.ok(&synth);
-    let selection = ["--initializations", "random", "--layers", "layer1,layer2"];
-    let mut plan = vec!["plan", "data", "--out", "run", "--objects", OBJECTS];
-    plan.extend(selection);
-    bench.ok(&plan);
-    bench
 }
 
 /// Computes the plan by one process, in `reference`.
@@ -237,6 +246,8 @@ fn damaged_and_foreign_parts() {
     assert_eq!(parts.len(), 8);
     bench.fails(75, &["merge", "run"]);
     let undisturbed = results(&bench, "run");
+    // What is stored would need no part.
+    forget_store(&bench);
 
     let whole = std::fs::read(&parts[0]).unwrap();
     let mut flipped = whole.clone();
@@ -287,6 +298,99 @@ fn damaged_and_foreign_parts() {
     assert!(text.contains("results of another plan"), "{text}");
     assert_eq!(bench.timeless("run").matches("|pending|").count(), TASKS * 4 * 71);
     bench.fails(65, &["run", "run", "--task", "0"]);
+}
+
+/// What `blemish status` says.
+fn status(bench: &Bench, run: &str) -> serde_json::Value {
+    serde_json::from_str(&bench.ok(&["status", run, "--format", "json"])).unwrap()
+}
+
+/// Runs what must succeed; returns standard error.
+fn notes(bench: &Bench, args: &[&str]) -> String {
+    let output = bench.run(args);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {text}");
+    text
+}
+
+#[test]
+fn what_others_published_is_taken_over() {
+    let bench = planned();
+    reference(&bench);
+    // A damaged image, for a while: its task fails.
+    let image = bench.path("data/cable/train/good/001.png");
+    let bytes = std::fs::read(&image).unwrap();
+    std::fs::write(&image, &bytes[..100]).unwrap();
+    bench.fails(65, &["run", "run", "--task", "0-2"]);
+    std::fs::write(&image, bytes).unwrap();
+    let text = bench.ok(&["status", "run"]);
+    let hints = [
+        "568 of 2556 experiments done, 284 failed",
+        "852 of these are published and not merged yet: `blemish merge run`",
+        "`blemish run run` does what is left",
+    ];
+    assert!(hints.iter().all(|hint| text.contains(hint)), "{text}");
+    let found = status(&bench, "run");
+    assert_eq!(
+        (&found["unmerged"], &found["tasks"][1]["failed"]),
+        (&852.into(), &284.into())
+    );
+    let text = notes(&bench, &["export", "run", "-o", "-"]);
+    assert!(text.contains("852 results are not merged yet"), "{text}");
+
+    // Whoever goes on takes results over, and failures unless they are to be tried again.
+    let text = notes(&bench, &["run", "run", "--retry-failed"]);
+    assert!(
+        text.contains("852 results of other processes taken over"),
+        "{text}"
+    );
+    assert!(text.contains("1988 experiments computed"), "{text}");
+    assert_same_as_reference(&bench);
+    let found = status(&bench, "run");
+    assert_eq!((&found["unmerged"], &found["failed"]), (&0.into(), &0.into()));
+    assert_eq!(missing(&bench), 0);
+    assert_eq!(bench.ok(&["missing", "run", "--failed"]), "");
+    // The failures that were published are overruled: merging does not bring them back.
+    let text = notes(&bench, &["merge", "run"]);
+    assert!(text.contains("0 results merged: 2556 of 2556"), "{text}");
+    assert_same_as_reference(&bench);
+}
+
+#[test]
+fn what_is_stored_is_not_computed_by_others() {
+    let bench = planned();
+    reference(&bench);
+    assert_eq!(bench.ok(&["missing", "reference"]), "");
+    let text = notes(&bench, &["run", "reference", "--shard", "0/1"]);
+    assert!(
+        text.contains("36 feature sets: 36 had results, 0 published"),
+        "{text}"
+    );
+
+    // A part of each feature set: of a smaller plan, published by others, then extended.
+    let neighbors = ["--no-calibration", "--detectors", "LocalOutlierFactor"];
+    plan(&bench, "small", &neighbors);
+    bench.ok(&["run", "small", "--task", "0-7"]);
+    plan(&bench, "small", &["--no-calibration", "--extend"]);
+    let found = status(&bench, "small");
+    assert_eq!(
+        (&found["done"], &found["unmerged"]),
+        (&(8 * 4 * 14).into(), &0.into())
+    );
+    assert_eq!(bench.ok(&["missing", "small"]).lines().count(), TASKS);
+    // Two tasks by a process of its own, with what is there of them, and the others by whoever goes on.
+    bench.ok(&["run", "small", "--task", "0,8"]);
+    let found = status(&bench, "small");
+    assert_eq!(found["unmerged"], 4 * (71 - 14) + 4 * 71);
+    bench.ok(&["run", "small"]);
+    let (export, rows, scores) = results(&bench, "small");
+    let (wanted_export, wanted_rows, wanted_scores) = results(&bench, "reference");
+    assert!(export == wanted_export && rows == wanted_rows && scores == wanted_scores);
+    let text = notes(&bench, &["merge", "small"]);
+    assert!(
+        text.contains("0 results merged") && !text.contains("difference"),
+        "{text}"
+    );
 }
 
 #[test]
