@@ -147,6 +147,9 @@ pub enum Error {
         /// What is wrong with it, and what was expected.
         reason: String,
     },
+    /// The work was stopped, as asked: what was computed so far is gone.
+    #[error("stopped")]
+    Stopped,
     /// A computation panicked: a defect of the program, kept from taking the rest down.
     #[error("internal error: {0}; please report it with the command that caused it")]
     Panic(String),
@@ -262,6 +265,7 @@ impl Error {
             Error::Io { .. } | Error::Table { .. } => "io",
             Error::ModelFile { .. } => "model_file",
             Error::Memory(_) => "memory",
+            Error::Stopped => "stopped",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The model file: safetensors with one entry of metadata.
 //!
-//! Its name is `blemish`, and its value is JSON: `{"version": 1, "blake3": HASH, "header": {...}}`. The header holds the
+//! Its name is `blemish`, and its value is JSON: `{"version": N, "blake3": HASH, "header": {...}}`; N is 1, or 2 where
+//! images are cut into tiles, which a program that knows none must not read. The header holds the
 //! [`Settings`]; the hash is over its text and over name, type, shape and bytes of every tensor, in the order of names.
 //! Nothing that the file says of itself is believed: every tensor must have the type and the shape that the settings ask
 //! for, and every number must be finite.
@@ -25,10 +26,15 @@ use super::features::Extractor;
 use super::gaussian::{Gaussian, triangle, used_columns};
 use super::method::Method;
 use super::model::{Inspector, References, Settings, deepest};
+use super::plan::LONGEST_TILED;
+use super::tiles::{STEP, layout};
 use crate::Error;
 
-/// Raised whenever a file of before would be read wrongly.
-const VERSION: u64 = 1;
+/// Raised whenever a file of before would be read wrongly, or a file of now would be by a program of before. Files of 1 are
+/// read as ever, and still written of models that take their images whole.
+const VERSION: u64 = 2;
+/// The version of models whose images are not cut into tiles.
+const WHOLE: u64 = 1;
 /// The entry of the metadata.
 const KEY: &str = "blemish";
 /// What comes before the names of a network's tensors.
@@ -242,7 +248,10 @@ impl Inspector {
             .iter()
             .map(|(name, t)| (name.as_str(), t.dtype, t.shape.as_slice(), t.bytes.as_slice()));
         let envelope = Envelope {
-            version: VERSION,
+            version: match self.settings.tiling {
+                Some(_) => VERSION,
+                None => WHOLE,
+            },
             blake3: hash(header.get(), parts),
             header: &header,
         };
@@ -320,12 +329,16 @@ fn read(bytes: &[u8], weights: Option<&Path>, hashed: bool) -> Result<Inspector,
         mean: settings.mean,
         std: settings.std,
     };
-    let shapes = layers
-        .iter()
-        .map(|l| architecture.layer_shape(l, settings.height as usize, settings.width as usize))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(header)?;
-    let embedding = super::embed::Embedding::new(&shapes);
+    if let Some(tiling) = settings.tiling {
+        tiling.check(architecture).map_err(header)?;
+        let (width, height) = (settings.width, settings.height);
+        let whole = |side: u32| side.is_multiple_of(STEP) && (STEP..=LONGEST_TILED).contains(&side);
+        if !whole(width) || !whole(height) || !settings.method.has_map() {
+            return Err(header("images of this size, or for this method, are not cut into tiles").into());
+        }
+    }
+    let size = (settings.width, settings.height);
+    let (embedding, _) = layout(architecture, &layers, size, settings.tiling).map_err(header)?;
     let detector = file.detector(&settings, &embedding)?;
     let calibration = file.calibration(&settings)?;
     let references = file.references(&settings)?;
@@ -347,7 +360,8 @@ fn read(bytes: &[u8], weights: Option<&Path>, hashed: bool) -> Result<Inspector,
         .into());
     }
     let network = Network::new(architecture, &weights, &layers).map_err(Error::from)?;
-    let extractor = Extractor::new(network, prepare)?;
+    let tiling = settings.tiling;
+    let extractor = Extractor::new(network, prepare, tiling)?;
     let inspector = Inspector::assemble(settings, weights, extractor, detector, calibration, references);
     inspector.check_references()?;
     Ok(inspector)
@@ -398,6 +412,7 @@ fn not_a_model(reason: impl std::fmt::Display) -> ModelFileError {
 
 /// A file whose hash is right.
 struct File<'a> {
+    version: u64,
     tensors: BTreeMap<String, TensorView<'a>>,
     header: String,
 }
@@ -411,7 +426,7 @@ impl<'a> File<'a> {
             return Err(not_a_model("it is a safetensors file of something else"));
         };
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(not_a_model)?;
-        if envelope.version != VERSION {
+        if !(WHOLE..=VERSION).contains(&envelope.version) {
             return Err(ModelFileError::Version {
                 found: envelope.version,
                 expected: VERSION,
@@ -429,6 +444,7 @@ impl<'a> File<'a> {
             return Err(ModelFileError::Damaged);
         }
         Ok(File {
+            version: envelope.version,
             header: envelope.header.get().to_owned(),
             tensors,
         })
@@ -443,6 +459,9 @@ impl<'a> File<'a> {
         }
         if settings.images < 2 || settings.images > u32::MAX as usize {
             return Err(header("its number of images is out of range"));
+        }
+        if settings.tiling.is_some() != (self.version == VERSION) {
+            return Err(header("its version is not that of models with tiles"));
         }
         Ok(settings)
     }
