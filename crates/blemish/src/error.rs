@@ -93,7 +93,7 @@ pub enum Error {
     /// The disk is full.
     #[error(
         "the disk is full, writing {}: free some space and repeat the same command; \
-         every result stored so far is kept",
+         what was complete before is kept",
         path.display()
     )]
     DiskFull {

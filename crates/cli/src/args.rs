@@ -52,8 +52,10 @@ pub(crate) enum Command {
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
     /// Evaluate a model file on labelled images: metrics of images and pixels with intervals, worst images
-    #[command(after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle\n  \
-                            blemish eval part.blemish parts.csv --format json")]
+    #[command(
+        after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle --html bottle.html\n  \
+                            blemish eval part.blemish parts.csv --format json"
+    )]
     Eval(crate::eval::EvalArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]

@@ -9,8 +9,8 @@ use blemish_detectors::{DetectorKind, auroc};
 use blemish_images::{DefectKind, GrayImage, RgbImage, load_rgb, make_defect};
 use ndarray::Array2;
 
-use super::features::{Chunk, Extractor, Source, check_stop};
 use super::error::MemoryShortage;
+use super::features::{Chunk, Extractor, Source, check_stop};
 use super::fit::{FitEvent, OnFitEvent, learn_detector};
 use super::input::Samples;
 use super::method::Method;
@@ -258,7 +258,8 @@ impl FitPlan {
             return Err(Error::Memory(MemoryShortage {
                 needed: self.needed_bytes - kept + image * ((LEAST - 2) + 2 * (1 + DEFECTS)) as u64,
                 allowed: self.memory,
-                plan: "to choose a method takes the features of some images at once; --method names one".into(),
+                plan: "to choose a method takes the features of some images at once; --method names one"
+                    .into(),
             }));
         }
         Ok((part(held), part(learned)))

@@ -65,7 +65,12 @@ impl Embedding {
 
     /// Of some of the layers, by number.
     pub(crate) fn of_some(&self, layers: &[usize]) -> Embedding {
-        Embedding::of_layers(layers.iter().filter_map(|i| self.layers.get(*i).cloned()).collect())
+        Embedding::of_layers(
+            layers
+                .iter()
+                .filter_map(|i| self.layers.get(*i).cloned())
+                .collect(),
+        )
     }
 
     /// Values of all layers' features of an image.

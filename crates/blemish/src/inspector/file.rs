@@ -121,6 +121,40 @@ fn hash<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, Dtype, &'a [us
     hasher.finalize().to_hex().to_string()
 }
 
+/// What a file that is not complete yet ends with.
+const PARTIAL: &str = ".partial";
+
+/// What it begins with: hidden, and after the file that it is to become.
+fn partial_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Names have an end, which is 255 bytes on most systems.
+    let name: String = name.chars().take(50).collect();
+    format!(".blemish-{name}-")
+}
+
+/// Removes what processes that were killed while they wrote the same file have left behind. What cannot be looked at or
+/// removed stays: it is in nobody's way.
+fn remove_leftovers(folder: &Path, prefix: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix(prefix).and_then(|n| n.strip_suffix(PARTIAL));
+        // What tempfile puts between the two is six letters and digits.
+        let is_ours = rest.is_some_and(|r| r.len() == 6 && r.chars().all(|c| c.is_ascii_alphanumeric()));
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        // A process that is still writing holds it.
+        let file = std::fs::File::options().write(true).open(entry.path());
+        if file.is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Bytes of a file in which a model's name for its settings must be found.
 const BEGINNING: u64 = 4096;
 
@@ -171,13 +205,17 @@ impl Inspector {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let io = |e| Error::io(path, e);
+        let prefix = partial_prefix(path);
+        remove_leftovers(folder, &prefix);
         let mut file = tempfile::Builder::new()
-            .prefix(".blemish-")
-            .suffix(".partial")
+            .prefix(&prefix)
+            .suffix(PARTIAL)
             .tempfile_in(folder)
             .map_err(io)?;
+        // As long as this is held, no other process takes the file for one that was left behind. Where the system has no
+        // locks there is none, and nothing is removed either.
+        let _ = file.as_file().try_lock();
         std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
         // Temporary files are for the owner alone; a model is as open as other files.
         #[cfg(unix)]
         {
@@ -187,7 +225,12 @@ impl Inspector {
                 .set_permissions(std::fs::Permissions::from_mode(mode))
                 .map_err(io)?;
         }
+        file.as_file().sync_all().map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
+        // The name too; not every system has folders that can be opened, and the file is whole either way.
+        if let Ok(folder) = std::fs::File::open(folder) {
+            let _ = folder.sync_all();
+        }
         Ok(())
     }
 

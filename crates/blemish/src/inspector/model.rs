@@ -297,9 +297,9 @@ impl Inspector {
             }
             Detector::Image(model) => format!("{} images x {} features", model.train_len(), model.columns()),
         };
-        let tiles = settings.tiling.map_or_else(String::new, |tiling| {
-            format!(" in tiles of {}", tiling.size)
-        });
+        let tiles = settings
+            .tiling
+            .map_or_else(String::new, |tiling| format!(" in tiles of {}", tiling.size));
         format!(
             "{}: {} of {what}, from {} good images; {} ({}) {}, {} x {} pixels{tiles}, a grid of {} x {}",
             settings.name,

@@ -149,7 +149,11 @@ impl FitConfig {
                 return Err(Error::Config(format!("{name} is to be from 2 to 50000000 rows")));
             }
         }
-        let most = if self.tiling.is_some() { LONGEST_TILED } else { LONGEST };
+        let most = if self.tiling.is_some() {
+            LONGEST_TILED
+        } else {
+            LONGEST
+        };
         match self.size {
             Some(size) if self.tiling.is_none() && is_transformer(self.architecture) && size != 224 => {
                 Err(Error::Config(format!(
@@ -454,7 +458,11 @@ fn input_size(config: &FitConfig, (width, height): (u32, u32)) -> Result<(u32, u
         // Not limited by the longer side: as configured, whether or not it is whole steps.
         short_side = size;
     }
-    let long_side = if long == short { short_side } else { long_side.max(short_side) };
+    let long_side = if long == short {
+        short_side
+    } else {
+        long_side.max(short_side)
+    };
     let (width, height) = if width >= height {
         (long_side, short_side)
     } else {
@@ -504,19 +512,28 @@ mod tests {
     #[test]
     fn pictures_in_tiles_keep_their_resolution_to_whole_steps() {
         let mut config = FitConfig::new();
-        config.tiling = Some(Tiling { size: 320, overlap: 32 });
+        config.tiling = Some(Tiling {
+            size: 320,
+            overlap: 32,
+        });
         let size = |config: &FitConfig, w, h| input_size(config, (w, h));
         assert_eq!(size(&config, 900, 900).unwrap(), (896, 896));
         assert_eq!(size(&config, 5000, 1).unwrap(), (4992, 32));
         assert_eq!(size(&config, 640, 200).unwrap(), (640, 192));
         let text = size(&config, 300, 320).unwrap_err().to_string();
-        assert!(text.contains("not smaller") && text.contains("288 x 320"), "{text}");
+        assert!(
+            text.contains("not smaller") && text.contains("288 x 320"),
+            "{text}"
+        );
         config.size = Some(640);
         assert_eq!(size(&config, 300, 320).unwrap(), (640, 672));
         config.size = Some(20_000);
         assert!(config.check().is_err());
         config.architecture = Architecture::VitBase16;
-        config.tiling = Some(Tiling { size: 224, overlap: 0 });
+        config.tiling = Some(Tiling {
+            size: 224,
+            overlap: 0,
+        });
         config.size = Some(448);
         assert_eq!(size(&config, 900, 900).unwrap(), (448, 448));
     }

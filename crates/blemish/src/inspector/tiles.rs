@@ -188,7 +188,10 @@ impl Tiles {
         let images = batch.dim().0;
         let fits = |f: &Array2<f32>, l: &Layer| f.dim() == (images, l.len());
         if features.len() != self.layers.len()
-            || !features.iter().zip(&self.layers).all(|(f, (whole, _))| fits(f, whole))
+            || !features
+                .iter()
+                .zip(&self.layers)
+                .all(|(f, (whole, _))| fits(f, whole))
         {
             *features = self
                 .layers
@@ -215,9 +218,7 @@ impl Tiles {
             for (layer, (found, out)) in found.iter().zip(features.iter_mut()).enumerate() {
                 for (tile, at) in found.outer_iter().zip(some) {
                     let tile = tile.as_standard_layout();
-                    if let (Some(tile), Some(out)) =
-                        (tile.as_slice(), out.row_mut(at.0).as_slice_mut())
-                    {
+                    if let (Some(tile), Some(out)) = (tile.as_slice(), out.row_mut(at.0).as_slice_mut()) {
                         self.put(layer, (at.1, at.2), tile, out);
                     }
                 }
@@ -285,7 +286,10 @@ mod tests {
                     assert_eq!(places.last().unwrap() + len, length);
                     assert!(places.iter().all(|p| p.is_multiple_of(STEP)));
                     for pair in places.windows(2) {
-                        assert!(pair[0] < pair[1] && pair[1] + overlap <= pair[0] + len, "{places:?}");
+                        assert!(
+                            pair[0] < pair[1] && pair[1] + overlap <= pair[0] + len,
+                            "{places:?}"
+                        );
                     }
                     // One fewer would not do.
                     let n = places.len() as u32;
@@ -329,9 +333,15 @@ mod tests {
         assert!(text(0, 0).contains("64 to 2048"));
         assert!(text(4096, 0).contains("64 to 2048"));
         assert!(text(320, 200).contains("0 to 160"), "{}", text(320, 200));
-        let vit = Tiling { size: 256, overlap: 0 };
+        let vit = Tiling {
+            size: 256,
+            overlap: 0,
+        };
         assert!(vit.check(Architecture::VitBase16).is_err());
-        let vit = Tiling { size: 224, overlap: 64 };
+        let vit = Tiling {
+            size: 224,
+            overlap: 64,
+        };
         vit.check(Architecture::VitBase16).unwrap();
     }
 
@@ -358,9 +368,17 @@ mod tests {
             let alone = network.forward(tile).unwrap();
             for (layer, (side, channels)) in [(16, 64), (8, 128)].into_iter().enumerate() {
                 for i in 0..2 {
-                    let whole = found[layer].row(i).to_shape((side, 2 * side, channels)).unwrap().to_owned();
+                    let whole = found[layer]
+                        .row(i)
+                        .to_shape((side, 2 * side, channels))
+                        .unwrap()
+                        .to_owned();
                     let part = whole.slice(s![.., t * side..(t + 1) * side, ..]).to_owned();
-                    let alone = alone[layer].row(i).to_shape((side, side, channels)).unwrap().to_owned();
+                    let alone = alone[layer]
+                        .row(i)
+                        .to_shape((side, side, channels))
+                        .unwrap()
+                        .to_owned();
                     assert_eq!(part, alone, "image {i}, tile {t}, layer {layer}");
                 }
             }
