@@ -469,6 +469,15 @@ fn input_size(config: &FitConfig, (width, height): (u32, u32)) -> Result<(u32, u
         (short_side, long_side)
     };
     if let Some(tiling) = config.tiling
+        && is_transformer(config.architecture)
+        && width.min(height) < tiling.size
+    {
+        return Err(Error::Config(format!(
+            "{} takes tiles of {1} x {1} pixels, and images would be {width} x {height}: give a --size of {1} or more",
+            config.architecture, tiling.size
+        )));
+    }
+    if let Some(tiling) = config.tiling
         && width <= tiling.size
         && height <= tiling.size
     {
@@ -536,6 +545,9 @@ mod tests {
         });
         config.size = Some(448);
         assert_eq!(size(&config, 900, 900).unwrap(), (448, 448));
+        config.size = Some(160);
+        let text = size(&config, 900, 400).unwrap_err().to_string();
+        assert!(text.contains("--size of 224"), "{text}");
     }
 
     #[test]
