@@ -12,9 +12,10 @@ processor to the same degree. Its maps are enlarged to the images' size, bilinea
 are.
 
 Prints a Markdown table: image AUROC, pixel AUROC, AUPRO to 0.3 (both by the script's own sort over all pixels for
-anomalib, by `blemish eval` for ours), seconds of the fit from files to a model, images a second from files to maps,
-and the largest memory of the process (of anomalib without the processes that decode and without the enlarged maps).
-It takes some five minutes, most of them for anomalib's coreset; that grows with --bank.
+anomalib, by `blemish eval` for ours), seconds of the fit from files to a model, images a second from files to scores
+(anomalib's with maps at --size in memory; ours with the start of the program, and again with maps written as PNG files
+of the images' size), and the largest memory of the process (of anomalib without the processes that decode and without
+the enlarged maps). It takes some five minutes, most of them for anomalib's coreset; that grows with --bank.
 """
 
 import argparse
@@ -166,7 +167,8 @@ def ours(args):
         )
         test = files(args.data)[1]
         maps = os.path.join(folder, "maps")
-        score, _, peak = run("score", model, "--maps", maps, *[image for image, _ in test])
+        score, _, peak = run("score", model, *[image for image, _ in test])
+        drawn, _, _ = run("score", model, "--maps", maps, *[image for image, _ in test])
         _, metrics, _ = run("eval", model, args.data, "--format", "json")
     metrics = json.loads(metrics)
     value = lambda key: metrics[key]["value"]
@@ -176,6 +178,7 @@ def ours(args):
         "aupro": value("aupro"),
         "fit_s": fit,
         "images_s": len(test) / score,
+        "drawn_s": len(test) / drawn,
         "peak_mb": max(peak_fit, peak) / 1000,
     }
 
@@ -198,12 +201,12 @@ def main():
             sys.exit(done.stderr)
         rows[name] = json.loads(done.stdout.splitlines()[-1])
     print(f"{args.data.name}, {args.size} x {args.size}, {args.bank} patches, {args.threads} threads\n")
-    print("| | image AUROC | pixel AUROC | AUPRO | fit | images/s | peak memory |")
-    print("|---|---|---|---|---|---|---|")
+    print("| | image AUROC | pixel AUROC | AUPRO | fit | images/s | images/s, maps written | peak memory |")
+    print("|---|---|---|---|---|---|---|---|")
     for name, r in rows.items():
         print(
             f"| {name} | {r['image_auroc']:.4f} | {r['pixel_auroc']:.4f} | {r['aupro']:.4f} | {r['fit_s']:.1f} s "
-            f"| {r['images_s']:.1f} | {r['peak_mb']:.0f} MB |"
+            f"| {r['images_s']:.1f} | {'%.1f' % r['drawn_s'] if 'drawn_s' in r else ''} | {r['peak_mb']:.0f} MB |"
         )
 
 

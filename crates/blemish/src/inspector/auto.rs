@@ -191,6 +191,17 @@ impl Inspector {
                 done: c,
                 total: candidates.len(),
             });
+            // What could not be fitted to all images afterwards is no candidate.
+            let mut own = config.clone();
+            (own.method, own.layers) = (*method, Some(names.iter().map(|l| (*l).to_owned()).collect()));
+            match FitPlan::new(samples, &own) {
+                Ok(_) => {}
+                Err(Error::Memory(error)) => {
+                    on_event(&FitEvent::Note(&format!("auto: {method} left out: {error}")));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let trial = Trying {
                 plan: &plan,
                 config: &trial_config,

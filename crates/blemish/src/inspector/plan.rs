@@ -441,22 +441,22 @@ fn input_size(config: &FitConfig, (width, height): (u32, u32)) -> Result<(u32, u
         Some(_) => (SHORTEST, LONGEST_TILED, TILE_STEP),
         None => (SHORTEST, LONGEST, STEP),
     };
-    let size = match (config.size, config.tiling) {
+    let wanted = match (config.size, config.tiling) {
         (_, None) if is_transformer(config.architecture) => return Ok((224, 224)),
-        (Some(size), _) => size,
-        (None, None) => SIZE,
+        (Some(size), _) => f64::from(size),
+        (None, None) => f64::from(SIZE),
         // At the resolution that they have.
-        (None, Some(_)) => short.clamp(least, most),
+        (None, Some(_)) => f64::from(short),
     };
-    let scale = (f64::from(size) / f64::from(short)).min(f64::from(most) / f64::from(long));
+    let scale = (wanted / f64::from(short)).min(f64::from(most) / f64::from(long));
     let side = |of: u32| {
         let steps = (f64::from(of) * scale / f64::from(step)).round() as u32;
         (steps * step).clamp(least, most)
     };
     let (mut short_side, long_side) = (side(short), side(long));
-    if config.tiling.is_none() && f64::from(size) <= f64::from(short) * scale + 0.5 {
+    if config.tiling.is_none() && wanted <= f64::from(short) * scale + 0.5 {
         // Not limited by the longer side: as configured, whether or not it is whole steps.
-        short_side = size;
+        short_side = wanted as u32;
     }
     let long_side = if long == short {
         short_side
