@@ -503,14 +503,14 @@ fn another_version_and_other_weights_are_told_apart() {
         out
     };
     let version = file_error(Inspector::from_bytes(
-        &replaced(r#"\"version\":1"#, r#"\"version\":2"#),
+        &replaced(r#"\"version\":1"#, r#"\"version\":3"#),
         None,
     ));
     assert!(matches!(
         version,
         ModelFileError::Version {
-            found: 2,
-            expected: 1
+            found: 3,
+            expected: 2
         }
     ));
     // Without the hash, to see what it protects.

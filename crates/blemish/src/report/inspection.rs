@@ -258,7 +258,9 @@ fn figures(inspector: &Inspector, e: &Evaluation) -> Vec<Figure> {
     let scores: Vec<f64> = e.images.iter().map(|i| i.score).collect();
     let defective: Vec<bool> = e.images.iter().map(|i| i.defect.is_some()).collect();
     let name = format!("image AUROC {:.3}", e.image_auroc.value);
-    let (histogram, (low, high)) = histogram_svg(&by_kind(e), Some(inspector.calibration().threshold()));
+    let low = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (histogram, _) = histogram_svg(&by_kind(e), Some(inspector.calibration().threshold()));
     vec![
         Figure {
             id: "roc".into(),
