@@ -96,7 +96,7 @@ pub enum Error {
     /// The disk is full.
     #[error(
         "the disk is full, writing {}: free some space and repeat the same command; \
-         every result stored so far is kept",
+         what was complete before is kept",
         path.display()
     )]
     DiskFull {
@@ -150,6 +150,9 @@ pub enum Error {
         /// What is wrong with it, and what was expected.
         reason: String,
     },
+    /// The work was stopped, as asked: what was computed so far is gone.
+    #[error("stopped")]
+    Stopped,
     /// A computation panicked: a defect of the program, kept from taking the rest down.
     #[error("internal error: {0}; please report it with the command that caused it")]
     Panic(String),
@@ -330,6 +333,7 @@ impl Error {
             Error::Io { .. } | Error::Table { .. } => "io",
             Error::ModelFile { .. } => "model_file",
             Error::Memory(_) => "memory",
+            Error::Stopped => "stopped",
         }
     }
 }

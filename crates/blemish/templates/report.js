@@ -32,7 +32,10 @@
     });
   }
 
-  const data = JSON.parse(document.getElementById("rows").textContent);
+  // What follows is the list of all experiments, which other pages do not have.
+  const rows = document.getElementById("rows");
+  if (!rows) return;
+  const data = JSON.parse(rows.textContent);
   const table = document.getElementById("explorer"), body = table.tBodies[0];
   const failed = new Map(data.failed);
   const page = 50;

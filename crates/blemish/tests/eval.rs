@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use blemish::Error;
 use blemish::detectors::{BootstrapOptions, MapPixels, auroc, pixel_metrics};
 use blemish::eval::{EvalConfig, Scores, evaluate};
 use blemish::images::{GrayImage, ImageFile, load_mask};
 use blemish::inspector::Inspection;
-use blemish::{Error, images::ImagesError};
 use ndarray::Array2;
 
 /// Scores by the number in a file's name; maps that are high on the left.
@@ -162,6 +162,31 @@ fn images_that_cannot_be_scored_are_named() {
 }
 
 #[test]
+fn a_broken_mask_costs_its_pixels_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = test_set(folder.path());
+    let whole = evaluate(&FAKE, &test, &quick(), &|_| {}).unwrap();
+    assert!(whole.failed_masks.is_empty());
+    std::fs::write(folder.path().join("20_mask.png"), "no image").unwrap();
+    let found = evaluate(&FAKE, &test, &quick(), &|_| {}).unwrap();
+    assert_eq!(found.failed_masks.len(), 1);
+    assert_eq!(found.failed_masks[0].image, "20.png");
+    assert_eq!(
+        (found.images.len(), found.pixel_images),
+        (24, whole.pixel_images - 1)
+    );
+    assert_eq!(found.image_auroc, whole.image_auroc);
+    // As if that image were not among those with masks.
+    let mut without = test.clone();
+    without.iter_mut().find(|f| f.relative == "20.png").unwrap().mask = None;
+    let without = evaluate(&FAKE, &without, &quick(), &|_| {}).unwrap();
+    assert_eq!(
+        (found.pixel_auroc, found.aupro),
+        (without.pixel_auroc, without.aupro)
+    );
+}
+
+#[test]
 fn what_cannot_be_evaluated_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let test = test_set(folder.path());
@@ -171,11 +196,11 @@ fn what_cannot_be_evaluated_says_why() {
         size: (12, 10),
         ..FAKE
     };
-    let error = evaluate(&other, &test, &quick(), &|_| {}).unwrap_err();
-    assert!(
-        matches!(error, Error::Images(ImagesError::MaskSize { .. })),
-        "{error}"
-    );
+    // No mask fits: there are metrics of images, none of pixels, and every mask is named.
+    let found = evaluate(&other, &test, &quick(), &|_| {}).unwrap();
+    assert_eq!((found.pixel_auroc, found.failed_masks.len()), (None, 12));
+    assert_eq!(found.defective, 12);
+    assert!(found.failed_masks[0].error.contains("18_mask.png"));
     let wrong = EvalConfig {
         aupro_limit: 0.0,
         ..quick()

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use blemish::Error;
 use blemish::backbones::Initialization;
 use blemish::images::{RgbImage, SynthOptions, load_rgb, write_synthetic};
-use blemish::inspector::{FitConfig, Inspection, Inspector, Method, ModelFileError, Samples, with_threads};
+use blemish::inspector::{
+    FitConfig, FitPlan, Inspection, Inspector, Method, ModelFileError, Samples, Tiling, with_threads,
+};
 
 struct Bench {
     dir: tempfile::TempDir,
@@ -252,6 +254,195 @@ fn a_choice_is_made_without_the_test_images() {
     );
 }
 
+/// Cut into tiles of 64 pixels that share 32.
+fn tiled(method: Method, size: Option<u32>) -> FitConfig {
+    FitConfig {
+        size,
+        tiling: Some(Tiling {
+            size: 64,
+            overlap: 32,
+        }),
+        ..quick(method)
+    }
+}
+
+#[test]
+fn images_in_tiles_score_the_same_alone_in_a_batch_and_after_a_reload() {
+    let bench = Bench::new(10);
+    let files = bench.test_files();
+    for method in Method::ALL.into_iter().filter(|m| m.has_map()) {
+        let config = tiled(method, Some(160));
+        let plan = FitPlan::new(&bench.samples, &config).unwrap();
+        // Of 160 pixels 64, with every 32 shared: at 0, 32, 64 and 96. Patches are those of the whole image.
+        assert_eq!((plan.tiles, plan.patches), ((4, 4), 40 * 40), "{method}");
+        assert!(
+            plan.in_words().contains("4 x 4 tiles of 64 x 64"),
+            "{}",
+            plan.in_words()
+        );
+        let inspector = bench.fit(&config);
+        let found = scores(&inspector, &files);
+        for (file, found) in files.iter().zip(&found) {
+            assert!(found.score.is_finite(), "{method}");
+            assert_eq!(found.map.as_ref().unwrap().dim(), (64, 64));
+            let alone = inspector.score(&load_rgb(file).unwrap()).unwrap();
+            assert!(same(&[alone], std::slice::from_ref(found)), "{method}");
+        }
+        let bytes = inspector.to_bytes(true).unwrap();
+        let again = Inspector::from_bytes(&bytes, None).unwrap();
+        assert!(same(&scores(&again, &files), &found), "{method}");
+        assert_eq!(again.settings(), inspector.settings());
+        assert_eq!(again.to_bytes(true).unwrap(), bytes);
+        let one = with_threads(Some(1), || {
+            Inspector::fit(&bench.samples, &config, &|_| {})?.to_bytes(true)
+        });
+        assert_eq!(one.unwrap(), bytes, "{method}");
+        // A program that knows no tiles reads 1 alone.
+        let beginning = String::from_utf8_lossy(&bytes[..400]).into_owned();
+        assert!(beginning.contains(r#"\"version\":2"#), "{beginning}");
+        let whole = bench.fit(&quick(method)).to_bytes(false).unwrap();
+        let beginning = String::from_utf8_lossy(&whole[..400]).into_owned();
+        assert!(
+            beginning.contains(r#"\"version\":1"#) && !beginning.contains("tiling"),
+            "{beginning}"
+        );
+    }
+}
+
+#[test]
+fn a_defect_is_found_where_it_lies_among_the_tiles() {
+    let bench = Bench::new(10);
+    let inspector = bench.fit(&tiled(Method::Padim, Some(192)));
+    let good = load_rgb(&bench.samples.train[0].path).unwrap();
+    let before = inspector.score(&good).unwrap().map.unwrap();
+    for (x, y) in [(8, 8), (44, 20), (31, 31), (12, 50), (55, 55)] {
+        let mut image = good.clone();
+        for (dx, dy) in (0..5).flat_map(|dx| (0..5).map(move |dy| (dx, dy))) {
+            let pixel = image.get_pixel_mut(x + dx, y + dy);
+            pixel.0 = pixel.0.map(|v| 255 - v);
+        }
+        let map = inspector.score(&image).unwrap().map.unwrap() - &before;
+        let most = map.indexed_iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+        let off = |a: usize, b: u32| (a as f64 - f64::from(b + 2)).abs();
+        assert!(
+            off(most.0, y) <= 6.0 && off(most.1, x) <= 6.0,
+            "{x} {y}: {most:?}"
+        );
+    }
+}
+
+#[test]
+fn tiles_that_make_no_sense_are_refused_before_anything_runs() {
+    let bench = Bench::new(6);
+    let refused = |config: FitConfig| {
+        Inspector::fit(&bench.samples, &config, &|_| {})
+            .unwrap_err()
+            .to_string()
+    };
+    let knn = "knn".parse().unwrap();
+    let text = refused(tiled(knn, Some(128)));
+    assert!(
+        text.contains("no use for tiles") && text.contains("memory-bank"),
+        "{text}"
+    );
+    let text = refused(tiled(Method::MemoryBank, None));
+    assert!(text.contains("not smaller than the images"), "{text}");
+    let mut config = tiled(Method::MemoryBank, Some(128));
+    config.tiling = Some(Tiling {
+        size: 100,
+        overlap: 0,
+    });
+    assert!(refused(config.clone()).contains("96 or 128"));
+    config.tiling = Some(Tiling {
+        size: 64,
+        overlap: 40,
+    });
+    assert!(refused(config.clone()).contains("overlap of 0 to 32"));
+    // Memory is known beforehand.
+    config.tiling = Some(Tiling { size: 64, overlap: 0 });
+    config.size = Some(8192);
+    let text = refused(config);
+    assert!(
+        text.contains("--memory") && text.contains("8192 x 8192"),
+        "{text}"
+    );
+}
+
+#[test]
+fn settings_of_tiles_in_a_file_are_not_believed() {
+    let bench = Bench::new(6);
+    let bytes = bench
+        .fit(&tiled(Method::MemoryBank, Some(128)))
+        .to_bytes(true)
+        .unwrap();
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = bytes
+            .windows(from.len())
+            .position(|w| w == from.as_bytes())
+            .unwrap();
+        let mut out = bytes.clone();
+        out[at..at + to.len()].copy_from_slice(to.as_bytes());
+        file_error(Inspector::from_bytes_unhashed(&out)).to_string()
+    };
+    let text = replaced(r#"\"size\":64"#, r#"\"size\":65"#);
+    assert!(text.contains("multiple of 32"), "{text}");
+    let text = replaced(r#"\"overlap\":32"#, r#"\"overlap\":99"#);
+    assert!(text.contains("senseless"), "{text}");
+    // Other tiles give other scores, and that is seen.
+    let text = replaced(r#"\"overlap\":32"#, r#"\"overlap\": 0"#);
+    assert!(text.contains("scores"), "{text}");
+    let text = replaced(r#"\"version\":2"#, r#"\"version\":1"#);
+    assert!(text.contains("version"), "{text}");
+    let text = replaced(r#"\"width\":128"#, r#"\"width\":129"#);
+    assert!(
+        text.contains("not cut into tiles") || text.contains("shape"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_fit_and_a_choice_can_be_stopped() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let bench = Bench::new(40);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut config = quick(Method::MemoryBank);
+    config.stop = Some(stop.clone());
+    let result = Inspector::fit(&bench.samples, &config, &|_| stop.store(true, Ordering::Relaxed));
+    assert!(matches!(result, Err(Error::Stopped)));
+    let result = Inspector::choose(&bench.samples, &config, &|_| {});
+    assert!(matches!(result, Err(Error::Stopped)));
+    stop.store(false, Ordering::Relaxed);
+    bench.fit(&config);
+}
+
+#[test]
+fn what_killed_processes_left_behind_is_removed() {
+    let bench = Bench::new(6);
+    let inspector = bench.fit(&quick(Method::MemoryBank));
+    let left = bench.path(".blemish-m.blemish-abc123.partial");
+    let held = bench.path(".blemish-m.blemish-held00.partial");
+    let others = [
+        ".blemish-other.blemish-abc123.partial",
+        ".blemish-m.blemish-notes.partial",
+        "m.partial",
+    ];
+    for path in others.map(|name| bench.path(name)).iter().chain([&left, &held]) {
+        std::fs::write(path, "half").unwrap();
+    }
+    let writing = std::fs::File::open(&held).unwrap();
+    writing.lock().unwrap();
+    inspector.save(&bench.path("m.blemish"), false).unwrap();
+    assert!(!left.exists() && held.exists());
+    assert!(others.iter().all(|name| bench.path(name).exists()));
+    drop(writing);
+    inspector.save(&bench.path("m.blemish"), false).unwrap();
+    assert!(!held.exists());
+    let count = std::fs::read_dir(bench.dir.path()).unwrap().count();
+    assert_eq!(count, 1 + others.len() + 1, "data, the others and the model");
+}
+
 fn file_error(result: Result<Inspector, Error>) -> ModelFileError {
     match result {
         Err(Error::ModelFile { source, .. }) => *source,
@@ -312,14 +503,14 @@ fn another_version_and_other_weights_are_told_apart() {
         out
     };
     let version = file_error(Inspector::from_bytes(
-        &replaced(r#"\"version\":1"#, r#"\"version\":2"#),
+        &replaced(r#"\"version\":1"#, r#"\"version\":3"#),
         None,
     ));
     assert!(matches!(
         version,
         ModelFileError::Version {
-            found: 2,
-            expected: 1
+            found: 3,
+            expected: 2
         }
     ));
     // Without the hash, to see what it protects.

@@ -39,10 +39,12 @@ pub(crate) enum Command {
     Check(crate::check::CheckArgs),
     /// Learn from good images: one model file that finds defects
     #[command(
-        after_help = "GOOD is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
+        after_help = "DATA is a folder of good images, an object in the MVTec layout (DATA/OBJECT with train/good), a\n\
             folder with good/ and one folder a defect, or a .csv table of path,label[,mask][,split].\n\n\
             Examples:\n  blemish fit good_parts -o part.blemish\n  \
-            blemish fit mvtec_ad/bottle -o bottle.blemish --false-reject-rate 0.02 --embed-weights"
+            blemish fit mvtec_ad/bottle -o bottle.blemish --false-reject-rate 0.02 --embed-weights\n  \
+            blemish fit boards -o board.blemish --tile 512 --tile-overlap 64     # at full resolution\n  \
+            blemish fit boards -o board.blemish --size 1024 --tile 512           # half of it"
     )]
     Fit(Box<crate::fit::FitArgs>),
     /// Score images by a model file: how odd, how sure, good or defective
@@ -50,8 +52,10 @@ pub(crate) enum Command {
                       blemish score part.blemish camera --format csv > scores.csv")]
     Score(crate::score::ScoreArgs),
     /// Evaluate a model file on labelled images: metrics of images and pixels with intervals, worst images
-    #[command(after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle\n  \
-                            blemish eval part.blemish parts.csv --format json")]
+    #[command(
+        after_help = "Examples:\n  blemish eval bottle.blemish mvtec_ad/bottle --html bottle.html\n  \
+                            blemish eval part.blemish parts.csv --format json"
+    )]
     Eval(crate::eval::EvalArgs),
     /// Run the detectors on a built-in data set and show the tables
     #[command(after_help = "Example:\n  blemish demo --out demo")]

@@ -4,22 +4,27 @@ use std::cell::Cell;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use blemish::Error;
 use blemish::backbones::{Architecture, Initialization};
 use blemish::detectors::auroc;
-use blemish::inspector::{FitConfig, FitEvent, Inspector, Method, Samples, with_threads};
+use blemish::inspector::{FitConfig, FitEvent, Inspector, Method, Samples, Tiling, with_threads};
 use blemish::weights::default_folder;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::{seed, threads};
-use crate::output::{note, print};
+use crate::commands::plural;
+use crate::output::{Usage, note, print};
+use crate::run_args::{STOPPED, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct FitArgs {
     /// Good images: a folder of them, an object in the MVTec layout, or a .csv of path,label[,mask][,split]
+    #[arg(value_name = "DATA")]
     pub(crate) data: PathBuf,
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
@@ -47,17 +52,25 @@ pub(crate) struct FitArgs {
     /// The part of good images that may be rejected
     #[arg(long, default_value_t = 0.01, value_name = "RATE", value_parser = rate)]
     pub(crate) false_reject_rate: f64,
-    /// Shorter side of the network's input in pixels; the whole image is resized to it [default: 384]
-    #[arg(long, value_name = "PIXELS")]
+    /// Shorter side of the network's input in pixels, 32 to 2048: the whole image is resized to it [default: 384; with
+    /// --tile that of the first image, and at most 16384]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(32..=16384))]
     pub(crate) size: Option<u32>,
+    /// Cut images into square tiles of so many pixels, a multiple of 32 from 64 to 2048: for small defects in
+    /// large images. --size resizes them before that; patches, maps and scores are of the whole image
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(64..=2048))]
+    pub(crate) tile: Option<u32>,
+    /// Pixels that neighbouring tiles share at least, up to half of a tile; there they are blended [default: 0]
+    #[arg(long, value_name = "PIXELS", requires = "tile", value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub(crate) tile_overlap: Option<u32>,
     /// Memory that the fit may use, such as 4G or 800M [default: 1500M]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) memory: Option<u64>,
     /// Patches that are kept [default: 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rows)]
     pub(crate) bank: Option<usize>,
     /// Patches among which they are chosen [default: 65536]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rows)]
     pub(crate) candidates: Option<usize>,
     /// Seed of what is drawn at random
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = seed, allow_negative_numbers = true)]
@@ -79,6 +92,10 @@ impl FitArgs {
         config.layers = self.layers.clone();
         config.weights = self.weights.clone().or_else(own_weights);
         config.size = self.size;
+        config.tiling = self.tile.map(|size| Tiling {
+            size,
+            overlap: self.tile_overlap.unwrap_or(0),
+        });
         config.false_reject_rate = self.false_reject_rate;
         config.memory = self.memory;
         config.bank = self.bank;
@@ -95,6 +112,13 @@ pub(crate) fn own_weights() -> Option<PathBuf> {
 
 pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
     let start = Instant::now();
+    let mut config = args.config();
+    // Mistakes that no single argument shows.
+    if let Err(error) = config.check() {
+        return Err(Usage(error.to_string()).into());
+    }
+    let stop = stop_on_signals()?;
+    config.stop = Some(stop.clone());
     let samples = Samples::open(&args.data)?;
     if args.output.is_dir() {
         anyhow::bail!(
@@ -114,9 +138,9 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
             folder.display()
         );
     }
-    let config = args.config();
-    note(format!("{}: {} good images", samples.name, samples.train.len()));
-    let inspector = with_threads(args.threads, || {
+    let good = samples.train.len();
+    note(format!("{}: {good} good image{}", samples.name, plural(good)));
+    let fitted = with_threads(args.threads, || {
         let progress = Progress::new();
         let on_event = |event: &FitEvent<'_>| progress.on_event(event);
         let config = match args.method {
@@ -129,11 +153,18 @@ pub(crate) fn run(args: &FitArgs) -> Result<ExitCode> {
         };
         let inspector = Inspector::fit(&samples, &config, &on_event)?;
         progress.finish();
-        if let Some(text) = tested(&inspector, &samples)? {
+        if let Some(text) = tested(&inspector, &samples, &stop)? {
             note(text);
         }
         Ok::<_, anyhow::Error>(inspector)
-    })?;
+    });
+    let inspector = match fitted {
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Stopped)) => {
+            note("stopped: no model was written");
+            return Ok(ExitCode::from(STOPPED));
+        }
+        fitted => fitted?,
+    };
     let size = inspector.save_sized(&args.output, args.embed_weights)?;
     print(inspector.in_words())?;
     print(inspector.calibration().in_words())?;
@@ -159,21 +190,27 @@ pub(crate) enum Choose {
 }
 
 impl std::str::FromStr for Choose {
-    type Err = blemish::Error;
-    fn from_str(name: &str) -> Result<Choose, blemish::Error> {
+    type Err = Error;
+    fn from_str(name: &str) -> Result<Choose, Error> {
         if name == "auto" {
             return Ok(Choose::Auto);
         }
-        name.parse().map(Choose::One)
+        name.parse().map(Choose::One).map_err(|error| match error {
+            Error::Config(text) => Error::Config(text.replace("there are ", "there are auto, ")),
+            error => error,
+        })
     }
 }
 
 /// How well the test images are told apart, if there are good and defective ones.
-fn tested(inspector: &Inspector, samples: &Samples) -> Result<Option<String>> {
+fn tested(inspector: &Inspector, samples: &Samples, stop: &AtomicBool) -> Result<Option<String>> {
     let files: Vec<PathBuf> = samples.test.iter().map(|file| file.path.clone()).collect();
     let (mut scores, mut labels) = (vec![], vec![]);
     let (mut rejected, mut missed) = (0, 0);
     inspector.score_files(&files, false, &mut |i, found| -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped.into());
+        }
         // The model needs none of the test images: one that is broken must not cost it.
         let found = match found {
             Ok(found) => found,
@@ -259,6 +296,12 @@ impl Progress {
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// A number of patches.
+fn rows(text: &str) -> Result<usize, String> {
+    let rows = text.parse().ok().filter(|rows| (2..=50_000_000).contains(rows));
+    rows.ok_or_else(|| "give a whole number from 2 to 50000000".into())
 }
 
 /// A part of good images that may be rejected.

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
+            if error.is::<output::Usage>() {
+                output::note("\nFor more information, try '--help'.");
+                return ExitCode::from(2);
+            }
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use blemish::Error;
@@ -11,8 +12,10 @@ use blemish::inspector::{Inspection, Inspector, with_threads};
 use clap::{Args, ValueEnum};
 
 use crate::args::threads;
+use crate::commands::plural;
 use crate::fit::own_weights;
 use crate::output::{STDOUT, note};
+use crate::run_args::{STOPPED, stop_on_signals};
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
@@ -79,29 +82,45 @@ fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<E
             inspector.settings().method
         );
     }
+    let stop = stop_on_signals()?;
     let mut out = Rows::new(args.format, files, args.maps.is_some());
     out.begin()?;
     let mut counts = Counts::default();
     let threshold = inspector.calibration().threshold();
-    inspector.score_files(files, args.maps.is_some(), &mut |i, found| -> Result<()> {
+    let scored = inspector.score_files(files, args.maps.is_some(), &mut |i, found| -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Stopped.into());
+        }
         if let (Some(folder), Ok(inspection)) = (&args.maps, &found) {
             write_maps(
                 &files[i],
                 &folder.join(&map_names[i]),
                 inspection,
-                threshold,
-                args.overlay,
+                inspector.map_scale(args.overlay),
+                args.overlay.then_some(threshold),
             )?;
         }
-        counts.add(&found);
         let map = args.maps.as_ref().map(|folder| folder.join(&map_names[i]));
-        out.row(&files[i], map.as_deref(), &found)
-    })?;
-    out.end()?;
+        out.row(&files[i], map.as_deref(), &found)?;
+        counts.add(&found);
+        Ok(())
+    });
+    // Whatever happened, what was printed is to be read.
+    let ended = out.end();
+    if let Err(error) = scored {
+        if matches!(error.downcast_ref(), Some(Error::Stopped)) {
+            let done = counts.good + counts.defective + counts.failed;
+            note(format!("stopped: {done} of {} images were scored", files.len()));
+            return Ok(ExitCode::from(STOPPED));
+        }
+        return Err(error);
+    }
+    ended?;
     if args.format == ScoreFormat::Table {
         note(format!(
-            "{} images: {} good, {} defective (score above {:.4}), {} unreadable",
+            "{} image{}: {} good, {} defective (score above {:.4}), {} unreadable",
             files.len(),
+            plural(files.len()),
             counts.good,
             counts.defective,
             inspector.calibration().threshold(),
@@ -173,24 +192,15 @@ fn write_maps(
     image: &Path,
     path: &Path,
     inspection: &Inspection,
-    threshold: f64,
-    overlaid: bool,
+    scale: Option<MapScale>,
+    outlined: Option<f64>,
 ) -> Result<()> {
     let Some(map) = &inspection.map else { return Ok(()) };
-    // One scale for all images, so that they can be compared. An overlay begins at half of the threshold: what is like
-    // the good images stays as it is.
-    let scale = if threshold > 0.0 {
-        MapScale {
-            low: if overlaid { 0.5 * threshold as f32 } else { 0.0 },
-            high: 2.0 * threshold as f32,
-        }
-    } else {
-        MapScale::of(map.view())
-    };
+    let scale = scale.unwrap_or_else(|| MapScale::of(map.view()));
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    if overlaid {
+    if let Some(threshold) = outlined {
         let picture = overlay(&load_rgb(image)?, map.view(), scale, Some(threshold as f32))?;
         picture.save(path).with_context(|| path.display().to_string())?;
     } else {

@@ -139,6 +139,9 @@ fn say(imported: &Imported) -> Result<()> {
         imported.layers.last().copied().unwrap_or_default(),
         imported.path.display()
     ))?;
+    if let Some(ends) = &imported.ends {
+        note(format!("deeper layers are not in it: {ends}"));
+    }
     Ok(())
 }
 

@@ -89,7 +89,7 @@ pub struct EvaluatedImage {
     pub is_called_defective: bool,
 }
 
-/// An image that could not be scored, and why.
+/// An image that could not be scored or whose mask could not be read, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Failed {
     /// Its path relative to the object's folder.
@@ -133,6 +133,8 @@ pub struct Evaluation {
     pub images: Vec<EvaluatedImage>,
     /// Images that could not be scored.
     pub failed: Vec<Failed>,
+    /// Images whose masks could not be read or are of another size: they count as images, and their pixels do not.
+    pub failed_masks: Vec<Failed>,
 }
 
 impl Evaluation {
@@ -155,12 +157,11 @@ const PENDING: usize = 8;
 /// Scores the images of `test` and measures how well they are told apart, on rayon's current pool. `on_image` is told how
 /// many are done.
 ///
-/// An image that cannot be scored is left out and named. Memory grows by 4 bytes for each pixel of a map (a test set of
+/// An image that cannot be scored is left out and named; of one whose mask cannot be read the pixels are. Memory grows by 4 bytes for each pixel of a map (a test set of
 /// 83 images of 900 x 900: 270 MB).
 ///
 /// # Errors
-/// If there are no good or no defective images among those that could be scored, a mask cannot be read or has another
-/// size than its image, or a setting is out of range.
+/// If there are no good or no defective images among those that could be scored, or a setting is out of range.
 pub fn evaluate(
     scores: &impl Scores,
     test: &[ImageFile],
@@ -176,7 +177,7 @@ pub fn evaluate(
         )));
     }
     let files: Vec<PathBuf> = test.iter().map(|f| f.path.clone()).collect();
-    let (mut images, mut failed) = (vec![], vec![]);
+    let (mut images, mut failed, mut failed_masks) = (vec![], vec![], vec![]);
     let mut maps: Vec<MapPixels> = vec![];
     let mut pending: Vec<(&ImageFile, Array2<f32>)> = vec![];
     scores.score_files(&files, &mut |i, inspection| {
@@ -193,7 +194,7 @@ pub fn evaluate(
                 let is_counted = !file.is_defective() || file.mask.is_some();
                 pending.extend(found.map.filter(|_| is_counted).map(|map| (file, map)));
                 if pending.len() >= PENDING {
-                    sort_maps(&mut pending, &mut maps)?;
+                    sort_maps(&mut pending, &mut maps, &mut failed_masks)?;
                 }
             }
             Err(error) => failed.push(Failed {
@@ -204,7 +205,7 @@ pub fn evaluate(
         on_image(i + 1);
         Ok(())
     })?;
-    sort_maps(&mut pending, &mut maps)?;
+    sort_maps(&mut pending, &mut maps, &mut failed_masks)?;
 
     let values: Vec<f64> = images.iter().map(|image| image.score).collect();
     let defective: Vec<bool> = images.iter().map(|image| image.defect.is_some()).collect();
@@ -259,22 +260,40 @@ pub fn evaluate(
         resamples: config.bootstrap.resamples,
         images,
         failed,
+        failed_masks,
     })
 }
 
-/// Sorts the pixels of maps that wait, with their masks.
-fn sort_maps(pending: &mut Vec<(&ImageFile, Array2<f32>)>, maps: &mut Vec<MapPixels>) -> Result<(), Error> {
-    let sorted: Vec<MapPixels> = pending
+/// Sorts the pixels of maps that wait, with their masks; those whose masks cannot be used are named.
+fn sort_maps(
+    pending: &mut Vec<(&ImageFile, Array2<f32>)>,
+    maps: &mut Vec<MapPixels>,
+    failed: &mut Vec<Failed>,
+) -> Result<(), Error> {
+    let sorted: Vec<Result<MapPixels, Failed>> = pending
         .par_iter()
         .map(|(file, map)| {
             let mask = match file.mask.as_ref().filter(|_| file.is_defective()) {
-                Some(path) => Some(mask_of(path, file, map.view())?),
+                Some(path) => match mask_of(path, file, map.view()) {
+                    Ok(mask) => Some(mask),
+                    Err(error) => {
+                        return Ok(Err(Failed {
+                            image: file.relative.clone(),
+                            error: error.to_string(),
+                        }));
+                    }
+                },
                 None => None,
             };
-            Ok(MapPixels::new(map.view(), mask.as_ref().map(|m| m.view()))?)
+            Ok(Ok(MapPixels::new(map.view(), mask.as_ref().map(|m| m.view()))?))
         })
         .collect::<Result<_, Error>>()?;
-    maps.extend(sorted);
+    for sorted in sorted {
+        match sorted {
+            Ok(pixels) => maps.push(pixels),
+            Err(error) => failed.push(error),
+        }
+    }
     pending.clear();
     Ok(())
 }

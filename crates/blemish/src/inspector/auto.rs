@@ -9,8 +9,8 @@ use blemish_detectors::{DetectorKind, auroc};
 use blemish_images::{DefectKind, GrayImage, RgbImage, load_rgb, make_defect};
 use ndarray::Array2;
 
-use super::embed::Embedding;
-use super::features::{CHUNK, Chunk, Extractor, Source};
+use super::error::MemoryShortage;
+use super::features::{Chunk, Extractor, Source, check_stop};
 use super::fit::{FitEvent, OnFitEvent, learn_detector};
 use super::input::Samples;
 use super::method::Method;
@@ -109,6 +109,7 @@ fn candidates(config: &FitConfig) -> Result<Vec<(Method, Vec<&'static str>)>, Er
         (Method::Image(DetectorKind::KNearestNeighbors), layers.clone()),
         (Method::Image(DetectorKind::LocalOutlierFactor), layers.clone()),
     ];
+    all.retain(|(method, _)| config.tiling.is_none() || method.has_map());
     // Layers that the user names are not second-guessed.
     if config.layers.is_none() {
         all.extend(layers.iter().map(|layer| (Method::MemoryBank, vec![*layer])));
@@ -130,26 +131,26 @@ impl Inspector {
                 "{n} good images are too few to choose a method by: at least {LEAST} are needed; name one with --method"
             )));
         }
-        let held = (n / 4).clamp(2, HOLD_OUT);
-        // Evenly over all, as images that were taken one after the other are alike.
-        let is_held: Vec<bool> = (0..n).map(|i| (i + 1) * held / n > i * held / n).collect();
-        let rest: Vec<usize> = (0..n).filter(|i| !is_held[*i]).collect();
-        let learned = rest.len().min(LEARN);
-        let path = |i: usize| samples.train[i].path.clone();
-        let learn: Vec<PathBuf> = (0..learned)
-            .map(|i| path(rest[i * rest.len() / learned]))
-            .collect();
-        let hold: Vec<PathBuf> = (0..n).filter(|i| is_held[*i]).map(path).collect();
-
         let mut trial_config = config.clone();
         trial_config.method = Method::MemoryBank;
         trial_config.bank = Some(BANK);
         trial_config.candidates = Some(CANDIDATES);
         let layers = config.layers()?;
         let plan = FitPlan::new(samples, &trial_config)?;
+        let (held, most) = plan.trial_sizes(n)?;
+        // Evenly over all, as images that were taken one after the other are alike.
+        let is_held: Vec<bool> = (0..n).map(|i| (i + 1) * held / n > i * held / n).collect();
+        let rest: Vec<usize> = (0..n).filter(|i| !is_held[*i]).collect();
+        let learned = rest.len().min(most);
+        let path = |i: usize| samples.train[i].path.clone();
+        let learn: Vec<PathBuf> = (0..learned)
+            .map(|i| path(rest[i * rest.len() / learned]))
+            .collect();
+        let hold: Vec<PathBuf> = (0..n).filter(|i| is_held[*i]).map(path).collect();
+
         let weights = config.load_weights(&layers)?;
         let network = Network::new(config.architecture, &weights, &layers)?;
-        let extractor = Extractor::new(network, plan.prepare)?;
+        let extractor = Extractor::new(network, plan.prepare, plan.tiling)?;
         let total = learned + hold.len() * (1 + DEFECTS);
         let advance = |done: usize| {
             on_event(&FitEvent::Progress {
@@ -159,19 +160,19 @@ impl Inspector {
             });
         };
         let good = features(
-            &extractor,
+            (&extractor, &plan),
             learned,
             &|i| Ok((load_rgb(&learn[i])?, None)),
             &advance,
         )?;
         let held_features = features(
-            &extractor,
+            (&extractor, &plan),
             hold.len(),
             &|i| Ok((load_rgb(&hold[i])?, None)),
             &|i| advance(learned + i),
         )?;
         let defective = features(
-            &extractor,
+            (&extractor, &plan),
             hold.len() * DEFECTS,
             &|i| {
                 let image = load_rgb(&hold[i / DEFECTS])?;
@@ -184,11 +185,23 @@ impl Inspector {
         let candidates = candidates(config)?;
         let mut trials = vec![];
         for (c, (method, names)) in candidates.iter().enumerate() {
+            check_stop(config.stop.as_deref())?;
             on_event(&FitEvent::Progress {
                 step: "auto: trials",
                 done: c,
                 total: candidates.len(),
             });
+            // What could not be fitted to all images afterwards is no candidate.
+            let mut own = config.clone();
+            (own.method, own.layers) = (*method, Some(names.iter().map(|l| (*l).to_owned()).collect()));
+            match FitPlan::new(samples, &own) {
+                Ok(_) => {}
+                Err(Error::Memory(error)) => {
+                    on_event(&FitEvent::Note(&format!("auto: {method} left out: {error}")));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             let trial = Trying {
                 plan: &plan,
                 config: &trial_config,
@@ -232,6 +245,38 @@ impl Inspector {
     }
 }
 
+impl FitPlan {
+    /// How many of `n` good images are held out for trials, and how many others are learned from at most: fewer where the
+    /// features of more would not fit into memory.
+    fn trial_sizes(&self, n: usize) -> Result<(usize, usize), Error> {
+        let held = (n / 4).clamp(2, HOLD_OUT);
+        let learned = (n - held).min(LEARN);
+        // What a fit needs besides kept features; of each image features twice, and its patches' scores and labels.
+        let image = 2 * self.values as u64 * 4 + self.patches as u64 * 16;
+        let kept = if self.keeps_features {
+            4 * self.values as u64 * self.images as u64
+        } else {
+            0
+        };
+        let rest = self.memory.saturating_sub(self.needed_bytes - kept);
+        let room = (rest / image) as usize;
+        let wanted = learned + held * (1 + DEFECTS);
+        if room >= wanted {
+            return Ok((held, LEARN));
+        }
+        let part = |of: usize| of * room / wanted;
+        if part(held) < 2 || part(learned) < LEAST - 2 {
+            return Err(Error::Memory(MemoryShortage {
+                needed: self.needed_bytes - kept + image * ((LEAST - 2) + 2 * (1 + DEFECTS)) as u64,
+                allowed: self.memory,
+                plan: "to choose a method takes the features of some images at once; --method names one"
+                    .into(),
+            }));
+        }
+        Ok((part(held), part(learned)))
+    }
+}
+
 /// A good image with the i-th synthetic defect.
 fn spoil(image: &RgbImage, i: usize, seed: u64) -> Result<(RgbImage, GrayImage), Error> {
     let kinds = DefectKind::ALL;
@@ -259,7 +304,7 @@ struct Seen {
 type Load<'a> = &'a (dyn Fn(usize) -> Result<(RgbImage, Option<GrayImage>), Error> + Sync);
 
 fn features(
-    extractor: &Extractor,
+    (extractor, plan): (&Extractor, &FitPlan),
     count: usize,
     load: Load<'_>,
     advance: &dyn Fn(usize),
@@ -267,8 +312,10 @@ fn features(
     let (height, width) = (extractor.embedding.height, extractor.embedding.width);
     let mut layers: Vec<Array2<f32>> = vec![];
     let mut masks = vec![];
-    for first in (0..count).step_by(CHUNK) {
-        let len = CHUNK.min(count - first);
+    let mut features = vec![];
+    for first in (0..count).step_by(plan.chunk) {
+        check_stop(plan.stop.as_deref())?;
+        let len = plan.chunk.min(count - first);
         let found = std::sync::Mutex::new(BTreeMap::new());
         let (batch, sizes) = extractor.tensors(len, &|i| {
             let (image, mask) = load(first + i)?;
@@ -282,7 +329,7 @@ fn features(
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         masks.extend(found.into_values());
-        let features = extractor.network.forward(batch.view())?;
+        extractor.features_into(batch.view(), &mut features)?;
         if layers.is_empty() {
             layers = features
                 .iter()
@@ -325,15 +372,7 @@ impl Trying<'_> {
         let wanted: Vec<usize> = (0..self.layers.len())
             .filter(|i| names.contains(&self.layers[*i]))
             .collect();
-        let prepare = &self.extractor.prepare;
-        let shapes = wanted
-            .iter()
-            .map(|i| {
-                let network = &self.extractor.network;
-                network.tap_shape(self.layers[*i], prepare.height as usize, prepare.width as usize)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let embedding = Embedding::new(&shapes);
+        let embedding = self.extractor.embedding.of_some(&wanted);
         let views =
             |seen: &Seen| -> Vec<Array2<f32>> { wanted.iter().map(|i| seen.layers[*i].clone()).collect() };
         let [good, held, defective] = seen;
@@ -352,8 +391,9 @@ impl Trying<'_> {
         let (mut patch_scores, mut patch_labels) = (vec![], vec![]);
         for (seen, label) in [(held, false), (defective, true)] {
             let layers = views(seen);
-            for first in (0..seen.masks.len()).step_by(CHUNK) {
-                let end = (first + CHUNK).min(seen.masks.len());
+            for first in (0..seen.masks.len()).step_by(self.plan.chunk) {
+                check_stop(self.plan.stop.as_deref())?;
+                let end = (first + self.plan.chunk).min(seen.masks.len());
                 let chunk = Chunk {
                     layers: layers
                         .iter()

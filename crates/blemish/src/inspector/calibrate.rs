@@ -100,6 +100,11 @@ impl Calibration {
         (self.scores.len() < needed).then_some(needed)
     }
 
+    /// Whether all good images have the same score, as copies of one image have: the threshold then tells nothing.
+    pub fn is_degenerate(&self) -> bool {
+        self.scores.len() > 1 && self.scores.first() == self.scores.last()
+    }
+
     /// The conformal p-value of a score: (1 + number of good images that score as high or higher) / (n + 1). That of a
     /// new good image is at most p with probability at most p.
     pub fn p_value(&self, score: f64) -> f64 {
@@ -130,6 +135,12 @@ impl Calibration {
             percent(low),
             percent(high),
         );
+        if self.is_degenerate() {
+            text.push_str(
+                "; all good images have the same score, as copies of one image have: whatever differs from them at all is \
+                 called defective",
+            );
+        }
         if let Some(needed) = self.needed_images() {
             text.push_str(&format!(
                 "; {n} images are too few to promise the requested {}: that takes {needed}",
@@ -219,6 +230,14 @@ mod tests {
         for score in [0.5, 1.0, 2.0, 2.5, 3.0, 4.0] {
             assert_eq!(c.is_defective(score), c.p_value(score) <= c.guaranteed_rate());
         }
+    }
+
+    #[test]
+    fn scores_that_do_not_differ_are_told_of() {
+        let same = Calibration::new(vec![0.0; 150], 0.01).unwrap();
+        assert!(same.is_degenerate() && same.in_words().contains("copies of one image"));
+        let other = Calibration::new(vec![0.0, 1.0], 0.5).unwrap();
+        assert!(!other.is_degenerate() && !other.in_words().contains("copies"));
     }
 
     #[test]

@@ -16,11 +16,16 @@ const PIECE: usize = 1024;
 const STREAM: u64 = 1;
 
 /// Which `count` of the rows to keep, in the order of their choice: each next one is the row that is farthest from all
-/// before. Fewer where the rest are copies. `rows` are [`project`]ed. `advance` is told how many there are.
+/// before. Fewer where the rest are copies. `rows` are [`project`]ed. `advance` is told how many there are, and
+/// whether to go on.
 ///
 /// A row whose distance to its nearest chosen row is at most half of the distance between that one and a new one cannot be
 /// nearer to the new one (triangle inequality), and is passed over.
-pub(crate) fn k_centre(rows: ArrayView2<'_, f32>, count: usize, advance: &dyn Fn(usize)) -> Vec<usize> {
+pub(crate) fn k_centre(
+    rows: ArrayView2<'_, f32>,
+    count: usize,
+    advance: &dyn Fn(usize) -> bool,
+) -> Vec<usize> {
     let (n, width) = rows.dim();
     let rows = rows.as_standard_layout();
     let Some(values) = rows.as_slice().filter(|v| !v.is_empty()) else {
@@ -43,8 +48,8 @@ pub(crate) fn k_centre(rows: ArrayView2<'_, f32>, count: usize, advance: &dyn Fn
         between.extend(chosen.iter().map(|c| squared_distance(row(*c), centre)));
         let own = chosen.len() as u32;
         chosen.push(at);
-        if chosen.len().is_multiple_of(256) {
-            advance(chosen.len());
+        if chosen.len().is_multiple_of(256) && !advance(chosen.len()) {
+            return chosen;
         }
         let (distance, farthest) = update(values, width, centre, own, &between, &mut nearest);
         next = (distance > 0.0).then_some(farthest);
@@ -166,7 +171,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         // In clusters, so that most rows are passed over.
         let rows = Array2::from_shape_fn((3000, 5), |(i, _)| (i % 7) as f32 * 3.0 + rng.random::<f32>());
-        let chosen = k_centre(rows.view(), 40, &|_| {});
+        let chosen = k_centre(rows.view(), 40, &|_| true);
         assert_eq!(chosen.len(), 40);
         let d = |a: usize, b: usize| -> f32 {
             rows.row(a)
@@ -185,9 +190,9 @@ mod tests {
     #[test]
     fn copies_are_not_chosen() {
         let rows = Array2::from_shape_fn((90, 3), |(i, j)| ((i % 3) * 10 + j) as f32);
-        let chosen = k_centre(rows.view(), 20, &|_| {});
+        let chosen = k_centre(rows.view(), 20, &|_| true);
         assert_eq!(chosen.len(), 3);
-        assert!(k_centre(Array2::zeros((0, 3)).view(), 5, &|_| {}).is_empty());
+        assert!(k_centre(Array2::zeros((0, 3)).view(), 5, &|_| true).is_empty());
     }
 
     #[test]

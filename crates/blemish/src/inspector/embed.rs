@@ -15,20 +15,22 @@ pub(crate) struct Embedding {
     pub(crate) columns: usize,
 }
 
+/// A layer's features of an image: height x width x channels, channels side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Layer {
-    height: usize,
-    width: usize,
-    channels: usize,
+pub(crate) struct Layer {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
     /// Values before the first position: a transformer's class token.
-    skip: usize,
+    pub(crate) skip: usize,
 }
 
 impl Layer {
-    fn new(shape: TapShape) -> Layer {
-        let tokens = shape.width.saturating_sub(1);
-        let side = tokens.isqrt();
-        if shape.height == 1 && side > 0 && side * side == tokens {
+    /// `tokens` if the shape is a transformer's: a class token and a square of others.
+    pub(crate) fn new(shape: TapShape, tokens: bool) -> Layer {
+        let count = shape.width.saturating_sub(1);
+        let side = count.isqrt();
+        if tokens && shape.height == 1 && side > 0 && side * side == count {
             return Layer {
                 height: side,
                 width: side,
@@ -43,11 +45,15 @@ impl Layer {
             skip: 0,
         }
     }
+
+    /// Number of values, without what is skipped.
+    pub(crate) fn len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
 }
 
 impl Embedding {
-    pub(crate) fn new(shapes: &[TapShape]) -> Embedding {
-        let layers: Vec<Layer> = shapes.iter().map(|shape| Layer::new(*shape)).collect();
+    pub(crate) fn of_layers(layers: Vec<Layer>) -> Embedding {
         let finest = layers.iter().max_by_key(|l| l.height * l.width);
         Embedding {
             height: finest.map_or(0, |l| l.height),
@@ -55,6 +61,21 @@ impl Embedding {
             columns: layers.iter().map(|l| l.channels).sum(),
             layers,
         }
+    }
+
+    /// Of some of the layers, by number.
+    pub(crate) fn of_some(&self, layers: &[usize]) -> Embedding {
+        Embedding::of_layers(
+            layers
+                .iter()
+                .filter_map(|i| self.layers.get(*i).cloned())
+                .collect(),
+        )
+    }
+
+    /// Values of all layers' features of an image.
+    pub(crate) fn values(&self) -> usize {
+        self.layers.iter().map(|l| l.skip + l.len()).sum()
     }
 
     /// Number of patches of an image.
@@ -193,6 +214,10 @@ mod tests {
 
     use super::*;
 
+    fn embedding(shapes: &[TapShape], tokens: bool) -> Embedding {
+        Embedding::of_layers(shapes.iter().map(|shape| Layer::new(*shape, tokens)).collect())
+    }
+
     fn shape(height: usize, width: usize, channels: usize) -> TapShape {
         TapShape {
             height,
@@ -208,7 +233,7 @@ mod tests {
     #[test]
     fn patches_are_means_over_neighbours_brought_to_the_finest_grid() {
         let (fine, coarse) = (shape(6, 8, 3), shape(3, 4, 2));
-        let embedding = Embedding::new(&[fine, coarse]);
+        let embedding = embedding(&[fine, coarse], false);
         assert_eq!((embedding.height, embedding.width, embedding.columns), (6, 8, 5));
         let (a, b) = (features(fine), features(coarse));
         let patches = embedding.apply(&[a.view(), b.view()]);
@@ -252,18 +277,21 @@ mod tests {
     #[test]
     fn a_transformer_has_a_square_grid_without_its_class_token() {
         let tokens = shape(1, 10, 4);
-        let embedding = Embedding::new(&[tokens]);
+        let embedding = embedding(&[tokens], true);
         assert_eq!((embedding.height, embedding.width), (3, 3));
         let mut values = features(tokens);
         let before = embedding.apply(&[values.view()]);
         values[2] += 1000.0;
         assert_eq!(embedding.apply(&[values.view()]), before);
+        // Of another network these are ten positions in a row.
+        let row = self::embedding(&[tokens], false);
+        assert_eq!((row.height, row.width), (1, 10));
     }
 
     #[test]
     fn whole_images_are_means_over_cells() {
         let s = shape(5, 4, 2);
-        let embedding = Embedding::new(&[s]);
+        let embedding = embedding(&[s], false);
         let values = features(s);
         assert_eq!(embedding.whole(&[values.view()], 9), values.to_vec());
         let one = embedding.whole(&[values.view()], 1);

@@ -1,17 +1,34 @@
 //! Pictures in, features of every wanted layer out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blemish_backbones::Network;
 use blemish_images::{RgbImage, WholeImage, load_rgb};
-use ndarray::{Array2, Array4, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array2, Array4, ArrayView1, ArrayView2, ArrayView4, Axis};
 use rayon::prelude::*;
 
 use super::embed::Embedding;
+use super::plan::FitPlan;
+use super::tiles::{Tiles, Tiling, layout};
 use crate::Error;
 
 /// Images that go through the network together: enough to keep all cores busy, few enough to stay small.
 pub(crate) const CHUNK: usize = 8;
+
+/// Bytes that a batch of large images may take: with more, fewer images are taken at a time.
+const BATCH_BYTES: u64 = 256_000_000;
+
+/// How many images of `bytes` are taken at a time. Results do not depend on it.
+pub(crate) fn at_a_time(bytes: u64) -> usize {
+    ((BATCH_BYTES / bytes.max(1)) as usize).clamp(1, CHUNK)
+}
+
+/// Bytes that an image takes on its way to patches: its tensor, its features and its patches, with a copy of the first two.
+pub(crate) fn image_bytes(prepare: &WholeImage, embedding: &Embedding) -> u64 {
+    4 * (2 * prepare.len() + 2 * embedding.values() + embedding.patches() * embedding.columns) as u64
+}
 
 /// Width and height of an image, in pixels.
 pub(crate) type Size = (u32, u32);
@@ -22,6 +39,7 @@ pub(crate) struct Extractor {
     pub(crate) network: Network,
     pub(crate) prepare: WholeImage,
     pub(crate) embedding: Embedding,
+    tiles: Option<Tiles>,
 }
 
 /// Features of some images, one matrix a layer.
@@ -52,18 +70,36 @@ impl Chunk<'_> {
 }
 
 impl Extractor {
-    pub(crate) fn new(network: Network, prepare: WholeImage) -> Result<Extractor, Error> {
-        let (height, width) = (prepare.height as usize, prepare.width as usize);
-        let shapes = network
-            .taps()
-            .iter()
-            .map(|tap| network.tap_shape(tap, height, width))
-            .collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn new(
+        network: Network,
+        prepare: WholeImage,
+        tiling: Option<Tiling>,
+    ) -> Result<Extractor, Error> {
+        let size = (prepare.width, prepare.height);
+        let (embedding, tiles) = layout(network.architecture(), &network.taps(), size, tiling)?;
         Ok(Extractor {
-            embedding: Embedding::new(&shapes),
+            embedding,
             network,
             prepare,
+            tiles,
         })
+    }
+
+    /// How many images are taken at a time.
+    pub(crate) fn chunk(&self) -> usize {
+        at_a_time(image_bytes(&self.prepare, &self.embedding))
+    }
+
+    /// The features of a batch of tensors, one matrix a layer.
+    pub(crate) fn features_into(
+        &self,
+        batch: ArrayView4<'_, f32>,
+        features: &mut Vec<Array2<f32>>,
+    ) -> Result<(), Error> {
+        match &self.tiles {
+            Some(tiles) => tiles.forward_into(&self.network, batch, features),
+            None => Ok(self.network.forward_into(batch, features)?),
+        }
     }
 
     /// The tensors of the images that `load` gives, side by side, and each image's size (width, height). Of images that
@@ -108,20 +144,26 @@ pub(crate) struct Source<'a> {
     pub(crate) embedding: Embedding,
     images: usize,
     files: Vec<PathBuf>,
+    /// Images that are taken at a time.
+    chunk: usize,
+    stop: Option<Arc<AtomicBool>>,
     /// Features of all images, once they were all computed.
     kept: Option<Vec<Array2<f32>>>,
     keep: bool,
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn new(extractor: &'a Extractor, files: Vec<PathBuf>, keep: bool) -> Source<'a> {
+    /// The training images of a plan.
+    pub(crate) fn new(extractor: &'a Extractor, files: Vec<PathBuf>, plan: &FitPlan) -> Source<'a> {
         Source {
             extractor: Some(extractor),
             embedding: extractor.embedding.clone(),
             images: files.len(),
             files,
+            chunk: plan.chunk,
+            stop: plan.stop.clone(),
             kept: None,
-            keep,
+            keep: plan.keeps_features,
         }
     }
 
@@ -132,6 +174,8 @@ impl<'a> Source<'a> {
             embedding,
             images: features.first().map_or(0, Array2::nrows),
             files: vec![],
+            chunk: CHUNK,
+            stop: None,
             kept: Some(features),
             keep: true,
         }
@@ -147,10 +191,11 @@ impl<'a> Source<'a> {
         advance: &dyn Fn(usize),
         take: &mut dyn FnMut(usize, &Chunk<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let n = self.images;
+        let (n, chunk) = (self.images, self.chunk);
         if let Some(kept) = &self.kept {
-            for first in (0..n).step_by(CHUNK) {
-                let end = (first + CHUNK).min(n);
+            for first in (0..n).step_by(chunk) {
+                check_stop(self.stop.as_deref())?;
+                let end = (first + chunk).min(n);
                 let layers = kept
                     .iter()
                     .map(|l| l.slice(ndarray::s![first..end, ..]))
@@ -165,13 +210,14 @@ impl<'a> Source<'a> {
         };
         let mut kept: Vec<Array2<f32>> = vec![];
         let mut features = vec![];
-        for first in (0..n).step_by(CHUNK) {
-            let files = &self.files[first..(first + CHUNK).min(n)];
+        for first in (0..n).step_by(chunk) {
+            check_stop(self.stop.as_deref())?;
+            let files = &self.files[first..(first + chunk).min(n)];
             let load = |i: usize| Ok(load_rgb(&files[i])?);
             let (batch, sizes) = extractor.tensors(files.len(), &load);
             // Learning needs every image: the first that fails is the error.
             sizes.into_iter().collect::<Result<Vec<_>, _>>()?;
-            extractor.network.forward_into(batch.view(), &mut features)?;
+            extractor.features_into(batch.view(), &mut features)?;
             if self.keep {
                 if kept.is_empty() {
                     kept = features.iter().map(|f| Array2::zeros((n, f.ncols()))).collect();
@@ -189,6 +235,17 @@ impl<'a> Source<'a> {
             self.kept = Some(kept);
         }
         Ok(())
+    }
+}
+
+/// Whether the work is to go on.
+///
+/// # Errors
+/// [`Error::Stopped`] if not.
+pub(crate) fn check_stop(stop: Option<&AtomicBool>) -> Result<(), Error> {
+    match stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+        true => Err(Error::Stopped),
+        false => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The model file: safetensors with one entry of metadata.
 //!
-//! Its name is `blemish`, and its value is JSON: `{"version": 1, "blake3": HASH, "header": {...}}`. The header holds the
+//! Its name is `blemish`, and its value is JSON: `{"version": N, "blake3": HASH, "header": {...}}`; N is 1, or 2 where
+//! images are cut into tiles, which a program that knows none must not read. The header holds the
 //! [`Settings`]; the hash is over its text and over name, type, shape and bytes of every tensor, in the order of names.
 //! Nothing that the file says of itself is believed: every tensor must have the type and the shape that the settings ask
 //! for, and every number must be finite.
@@ -25,10 +26,15 @@ use super::features::Extractor;
 use super::gaussian::{Gaussian, triangle, used_columns};
 use super::method::Method;
 use super::model::{Inspector, References, Settings, deepest};
+use super::plan::LONGEST_TILED;
+use super::tiles::{STEP, layout};
 use crate::Error;
 
-/// Raised whenever a file of before would be read wrongly.
-const VERSION: u64 = 1;
+/// Raised whenever a file of before would be read wrongly, or a file of now would be by a program of before. Files of 1 are
+/// read as ever, and still written of models that take their images whole.
+const VERSION: u64 = 2;
+/// The version of models whose images are not cut into tiles.
+const WHOLE: u64 = 1;
 /// The entry of the metadata.
 const KEY: &str = "blemish";
 /// What comes before the names of a network's tensors.
@@ -115,6 +121,40 @@ fn hash<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, Dtype, &'a [us
     hasher.finalize().to_hex().to_string()
 }
 
+/// What a file that is not complete yet ends with.
+const PARTIAL: &str = ".partial";
+
+/// What it begins with: hidden, and after the file that it is to become.
+fn partial_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Names have an end, which is 255 bytes on most systems.
+    let name: String = name.chars().take(50).collect();
+    format!(".blemish-{name}-")
+}
+
+/// Removes what processes that were killed while they wrote the same file have left behind. What cannot be looked at or
+/// removed stays: it is in nobody's way.
+fn remove_leftovers(folder: &Path, prefix: &str) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix(prefix).and_then(|n| n.strip_suffix(PARTIAL));
+        // What tempfile puts between the two is six letters and digits.
+        let is_ours = rest.is_some_and(|r| r.len() == 6 && r.chars().all(|c| c.is_ascii_alphanumeric()));
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        // A process that is still writing holds it.
+        let file = std::fs::File::options().write(true).open(entry.path());
+        if file.is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Bytes of a file in which a model's name for its settings must be found.
 const BEGINNING: u64 = 4096;
 
@@ -165,13 +205,17 @@ impl Inspector {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let io = |e| Error::io(path, e);
+        let prefix = partial_prefix(path);
+        remove_leftovers(folder, &prefix);
         let mut file = tempfile::Builder::new()
-            .prefix(".blemish-")
-            .suffix(".partial")
+            .prefix(&prefix)
+            .suffix(PARTIAL)
             .tempfile_in(folder)
             .map_err(io)?;
+        // As long as this is held, no other process takes the file for one that was left behind. Where the system has no
+        // locks there is none, and nothing is removed either.
+        let _ = file.as_file().try_lock();
         std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
         // Temporary files are for the owner alone; a model is as open as other files.
         #[cfg(unix)]
         {
@@ -181,7 +225,12 @@ impl Inspector {
                 .set_permissions(std::fs::Permissions::from_mode(mode))
                 .map_err(io)?;
         }
+        file.as_file().sync_all().map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
+        // The name too; not every system has folders that can be opened, and the file is whole either way.
+        if let Ok(folder) = std::fs::File::open(folder) {
+            let _ = folder.sync_all();
+        }
         Ok(())
     }
 
@@ -242,7 +291,10 @@ impl Inspector {
             .iter()
             .map(|(name, t)| (name.as_str(), t.dtype, t.shape.as_slice(), t.bytes.as_slice()));
         let envelope = Envelope {
-            version: VERSION,
+            version: match self.settings.tiling {
+                Some(_) => VERSION,
+                None => WHOLE,
+            },
             blake3: hash(header.get(), parts),
             header: &header,
         };
@@ -320,12 +372,16 @@ fn read(bytes: &[u8], weights: Option<&Path>, hashed: bool) -> Result<Inspector,
         mean: settings.mean,
         std: settings.std,
     };
-    let shapes = layers
-        .iter()
-        .map(|l| architecture.layer_shape(l, settings.height as usize, settings.width as usize))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(header)?;
-    let embedding = super::embed::Embedding::new(&shapes);
+    if let Some(tiling) = settings.tiling {
+        tiling.check(architecture).map_err(header)?;
+        let (width, height) = (settings.width, settings.height);
+        let whole = |side: u32| side.is_multiple_of(STEP) && (STEP..=LONGEST_TILED).contains(&side);
+        if !whole(width) || !whole(height) || !settings.method.has_map() {
+            return Err(header("images of this size, or for this method, are not cut into tiles").into());
+        }
+    }
+    let size = (settings.width, settings.height);
+    let (embedding, _) = layout(architecture, &layers, size, settings.tiling).map_err(header)?;
     let detector = file.detector(&settings, &embedding)?;
     let calibration = file.calibration(&settings)?;
     let references = file.references(&settings)?;
@@ -347,7 +403,8 @@ fn read(bytes: &[u8], weights: Option<&Path>, hashed: bool) -> Result<Inspector,
         .into());
     }
     let network = Network::new(architecture, &weights, &layers).map_err(Error::from)?;
-    let extractor = Extractor::new(network, prepare)?;
+    let tiling = settings.tiling;
+    let extractor = Extractor::new(network, prepare, tiling)?;
     let inspector = Inspector::assemble(settings, weights, extractor, detector, calibration, references);
     inspector.check_references()?;
     Ok(inspector)
@@ -398,6 +455,7 @@ fn not_a_model(reason: impl std::fmt::Display) -> ModelFileError {
 
 /// A file whose hash is right.
 struct File<'a> {
+    version: u64,
     tensors: BTreeMap<String, TensorView<'a>>,
     header: String,
 }
@@ -411,7 +469,7 @@ impl<'a> File<'a> {
             return Err(not_a_model("it is a safetensors file of something else"));
         };
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(not_a_model)?;
-        if envelope.version != VERSION {
+        if !(WHOLE..=VERSION).contains(&envelope.version) {
             return Err(ModelFileError::Version {
                 found: envelope.version,
                 expected: VERSION,
@@ -429,6 +487,7 @@ impl<'a> File<'a> {
             return Err(ModelFileError::Damaged);
         }
         Ok(File {
+            version: envelope.version,
             header: envelope.header.get().to_owned(),
             tensors,
         })
@@ -443,6 +502,9 @@ impl<'a> File<'a> {
         }
         if settings.images < 2 || settings.images > u32::MAX as usize {
             return Err(header("its number of images is out of range"));
+        }
+        if settings.tiling.is_some() != (self.version == VERSION) {
+            return Err(header("its version is not that of models with tiles"));
         }
         Ok(settings)
     }

@@ -14,7 +14,7 @@ use super::bank::MemoryBank;
 use super::calibrate::Calibration;
 use super::coreset::{k_centre, project};
 use super::detector::{CELLS, Detector};
-use super::features::{Extractor, Source, patches, select};
+use super::features::{Extractor, Source, check_stop, patches, select};
 use super::gaussian::Sums;
 use super::input::Samples;
 use super::method::Method;
@@ -24,6 +24,9 @@ use crate::Error;
 
 /// The first of the streams of random numbers by which an image's candidates are drawn; one for each image.
 const STREAM: u64 = 1 << 32;
+
+/// The most values of an image of which two are stored.
+const MOST_REFERENCE: usize = 3 * 2048 * 2048;
 
 /// How far a fit is.
 #[derive(Debug)]
@@ -58,9 +61,9 @@ impl Inspector {
         on_event(&FitEvent::Planned(&plan));
         let weights = config.load_weights(&plan.layers)?;
         let network = Network::new(config.architecture, &weights, &plan.layers)?;
-        let extractor = Extractor::new(network, plan.prepare)?;
+        let extractor = Extractor::new(network, plan.prepare, plan.tiling)?;
         let files = samples.train.iter().map(|file| file.path.clone()).collect();
-        let mut source = Source::new(&extractor, files, plan.keeps_features);
+        let mut source = Source::new(&extractor, files, &plan);
         let (detector, scores) = learn(&mut source, &plan, config, on_event)?;
         drop(source);
         let settings = Settings::new(samples, config, &plan, &extractor, &weights)?;
@@ -78,9 +81,9 @@ pub(crate) fn left_out_scores(
     let plan = FitPlan::new(samples, config)?;
     let weights = config.load_weights(&plan.layers)?;
     let network = Network::new(config.architecture, &weights, &plan.layers)?;
-    let extractor = Extractor::new(network, plan.prepare)?;
+    let extractor = Extractor::new(network, plan.prepare, plan.tiling)?;
     let files = samples.train.iter().map(|file| file.path.clone()).collect();
-    let mut source = Source::new(&extractor, files, plan.keeps_features);
+    let mut source = Source::new(&extractor, files, &plan);
     let on_event = |event: &FitEvent<'_>| {
         if let FitEvent::Progress { done, total, .. } = event {
             advance(*done, *total);
@@ -99,7 +102,10 @@ fn finish(
 ) -> Result<Inspector, Error> {
     let mut images = vec![];
     if let (Some(first), Some(last)) = (samples.train.first(), samples.train.last()) {
-        images.push(at_input_size(&load_rgb(&first.path)?, &extractor.prepare)?);
+        // Of very large ones the other is enough: they are in every file, and scored whenever it is read.
+        if extractor.prepare.len() <= MOST_REFERENCE {
+            images.push(at_input_size(&load_rgb(&first.path)?, &extractor.prepare)?);
+        }
         // One with a defect: a part of it is inverted.
         let mut image = at_input_size(&load_rgb(&last.path)?, &extractor.prepare)?;
         let (width, height) = image.dimensions();
@@ -190,7 +196,12 @@ pub(crate) fn learn_detector(
             let (rows, _) = candidates(source, plan.candidates, config.seed, &features)?;
             let projected = project(rows.view(), config.seed);
             let step = progress("choosing patches", plan.rows);
-            let mut chosen = k_centre(projected.view(), plan.rows, &step);
+            let go_on = |done: usize| {
+                step(done);
+                check_stop(config.stop.as_deref()).is_ok()
+            };
+            let mut chosen = k_centre(projected.view(), plan.rows, &go_on);
+            check_stop(config.stop.as_deref())?;
             // In the order of the images.
             chosen.sort_unstable();
             Ok(Detector::Bank(MemoryBank::new(select(&rows, &chosen))))
@@ -284,6 +295,7 @@ fn fold_scores(
     };
     let mut detectors = vec![];
     for fold in 0..folds {
+        check_stop(config.stop.as_deref())?;
         let others: Vec<usize> = (0..rows.nrows())
             .filter(|i| images[*i] as usize % folds != fold)
             .collect();
@@ -293,7 +305,9 @@ fn fold_scores(
                 Detector::Patches(model.into())
             }
             _ => {
-                let mut chosen = k_centre(select(&projected, &others).view(), plan.rows, &|_| {});
+                let go_on = |_| check_stop(config.stop.as_deref()).is_ok();
+                let mut chosen = k_centre(select(&projected, &others).view(), plan.rows, &go_on);
+                check_stop(config.stop.as_deref())?;
                 chosen.sort_unstable();
                 let chosen: Vec<usize> = chosen.iter().map(|i| others[*i]).collect();
                 Detector::Bank(MemoryBank::new(select(&rows, &chosen)))

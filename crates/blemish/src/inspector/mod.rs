@@ -45,6 +45,7 @@ mod model;
 mod plan;
 #[cfg(test)]
 mod promise;
+mod tiles;
 
 pub use auto::{Choice, Trial};
 pub use calibrate::Calibration;
@@ -55,3 +56,4 @@ pub use input::Samples;
 pub use method::Method;
 pub use model::{Inspection, Inspector, Settings, with_threads};
 pub use plan::{FitConfig, FitPlan};
+pub use tiles::Tiling;

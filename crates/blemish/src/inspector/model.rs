@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use blemish_backbones::{Architecture, Weights};
-use blemish_images::{ImagesError, RgbImage, load_rgb};
+use blemish_images::{ImagesError, MapScale, RgbImage, load_rgb};
 use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::input::Samples;
 use super::map::{SIGMA, resize, smooth};
 use super::method::Method;
 use super::plan::{FitConfig, FitPlan};
+use super::tiles::Tiling;
 use crate::Error;
 
 /// What an inspector was fitted with.
@@ -40,6 +41,9 @@ pub struct Settings {
     pub width: u32,
     /// Height of the network's input, in pixels.
     pub height: u32,
+    /// How the input is cut into tiles; `None` where it is taken whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiling: Option<Tiling>,
     /// Subtracted from red, green and blue in 0 to 1.
     pub mean: [f32; 3],
     /// Divided by, after the mean was subtracted.
@@ -72,6 +76,7 @@ impl Settings {
             instruction_set: extractor.network.instruction_set().to_string(),
             width: plan.width,
             height: plan.height,
+            tiling: plan.tiling,
             mean: plan.prepare.mean,
             std: plan.prepare.std,
             images: plan.images,
@@ -130,7 +135,7 @@ pub struct Inspection {
 }
 
 impl Inspector {
-    /// As many images are taken at a time by [`score_files`](Self::score_files).
+    /// As many images are taken at a time by [`score_files`](Self::score_files); fewer where they are very large.
     pub const BATCH: usize = CHUNK;
 
     pub(crate) fn assemble(
@@ -159,6 +164,17 @@ impl Inspector {
     /// The threshold, and what it means.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// The scale on which maps of this model are drawn, the same for all images, so that they can be compared: from 0 to
+    /// twice the threshold; of maps that are laid over images, from half of the threshold, so that what is like the good
+    /// images stays as it is. `None` where the threshold is not above 0.
+    pub fn map_scale(&self, overlaid: bool) -> Option<MapScale> {
+        let threshold = self.calibration.threshold() as f32;
+        (threshold > 0.0).then_some(MapScale {
+            low: if overlaid { 0.5 * threshold } else { 0.0 },
+            high: 2.0 * threshold,
+        })
     }
 
     /// Chooses the threshold for another part of good images that may be rejected, from the same scores.
@@ -193,10 +209,11 @@ impl Inspector {
         maps: bool,
         take: &mut dyn FnMut(usize, Result<Inspection, Error>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (c, files) in files.chunks(CHUNK).enumerate() {
+        let chunk = self.extractor.chunk();
+        for (c, files) in files.chunks(chunk).enumerate() {
             let scored = self.score_batch(files.len(), &|i| Ok(load_rgb(&files[i])?), maps);
             for (i, inspection) in scored.into_iter().enumerate() {
-                take(c * CHUNK + i, inspection)?;
+                take(c * chunk + i, inspection)?;
             }
         }
         Ok(())
@@ -212,7 +229,8 @@ impl Inspector {
         let (batch, sizes) = self.extractor.tensors(count, load);
         let embedding = &self.extractor.embedding;
         let scores = |batch: ndarray::ArrayView4<'_, f32>| -> Result<Vec<Scored>, Error> {
-            let features = self.extractor.network.forward(batch)?;
+            let mut features = vec![];
+            self.extractor.features_into(batch, &mut features)?;
             let layers = features.iter().map(|f| f.view()).collect();
             self.detector.score(embedding, &Chunk { layers })
         };
@@ -279,8 +297,11 @@ impl Inspector {
             }
             Detector::Image(model) => format!("{} images x {} features", model.train_len(), model.columns()),
         };
+        let tiles = settings
+            .tiling
+            .map_or_else(String::new, |tiling| format!(" in tiles of {}", tiling.size));
         format!(
-            "{}: {} of {what}, from {} good images; {} ({}) {}, {} x {} pixels, a grid of {} x {}",
+            "{}: {} of {what}, from {} good images; {} ({}) {}, {} x {} pixels{tiles}, a grid of {} x {}",
             settings.name,
             settings.method,
             settings.images,

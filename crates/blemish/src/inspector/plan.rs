@@ -1,17 +1,19 @@
 //! What a fit will do and need, known before it begins.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use blemish_backbones::{Architecture, Initialization, Weights};
 use blemish_images::{WholeImage, load_rgb};
 
 use super::calibrate::check_rate;
 use super::detector::CELLS;
-use super::embed::Embedding;
-use super::features::CHUNK;
+use super::features::{CHUNK, at_a_time, image_bytes};
 use super::gaussian::{triangle, used_columns};
 use super::input::Samples;
 use super::method::Method;
+use super::tiles::{STEP as TILE_STEP, Tiling, is_transformer, layout};
 use super::{coreset, error::MemoryShortage};
 use crate::Error;
 
@@ -19,6 +21,10 @@ use crate::Error;
 const SIZE: u32 = 384;
 /// The longest side that networks take.
 const LONGEST: u32 = 2048;
+/// The shortest side that networks take.
+const SHORTEST: u32 = 32;
+/// The longest side of pictures that are cut into tiles.
+pub(crate) const LONGEST_TILED: u32 = 16_384;
 /// The longer side is a multiple of this.
 const STEP: u32 = 8;
 /// Rows of a memory bank.
@@ -45,8 +51,12 @@ pub struct FitConfig {
     pub layers: Option<Vec<String>>,
     /// Folder with weights files.
     pub weights: Option<PathBuf>,
-    /// Shorter side of the network's input in pixels, 32 to 2048; `None` takes 384, and 224 for a transformer.
+    /// Shorter side of the network's input in pixels, 32 to 2048; `None` takes 384, and 224 for a transformer. The aspect
+    /// ratio is kept, and the longer side is at most 2048. Of pictures that are cut into tiles: shorter side before they are
+    /// cut, to 16384; `None` takes that of the first image.
     pub size: Option<u32>,
+    /// How pictures are cut into tiles; `None` takes them whole. For methods that have maps.
+    pub tiling: Option<Tiling>,
     /// The part of good images that may be rejected.
     pub false_reject_rate: f64,
     /// Bytes of memory that the fit may use; `None` means 1.5 GB.
@@ -57,6 +67,8 @@ pub struct FitConfig {
     pub candidates: Option<usize>,
     /// Seed of what is drawn at random.
     pub seed: u64,
+    /// Where this becomes true, a fit or choice ends soon with [`Error::Stopped`].
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 impl FitConfig {
@@ -69,11 +81,13 @@ impl FitConfig {
             layers: None,
             weights: None,
             size: None,
+            tiling: None,
             false_reject_rate: 0.01,
             memory: None,
             bank: None,
             candidates: None,
             seed: 0,
+            stop: None,
         }
     }
 
@@ -113,6 +127,47 @@ impl FitConfig {
         Ok(layers)
     }
 
+    /// Whether the settings make sense, as far as can be told without images and weights.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first that does not; [`Error::Backbones`] for layers that the network does not have.
+    pub fn check(&self) -> Result<(), Error> {
+        check_rate(self.false_reject_rate)?;
+        self.layers()?;
+        if let Some(tiling) = self.tiling {
+            tiling.check(self.architecture)?;
+            if !self.method.has_map() {
+                return Err(Error::Config(format!(
+                    "{} looks at images as a whole and has no use for tiles: leave out --tile, or take memory-bank, padim, \
+                     patch-lof or patch-mahalanobis",
+                    self.method
+                )));
+            }
+        }
+        for (name, value) in [("bank", self.bank), ("candidates", self.candidates)] {
+            if value.is_some_and(|v| !(2..=50_000_000).contains(&v)) {
+                return Err(Error::Config(format!("{name} is to be from 2 to 50000000 rows")));
+            }
+        }
+        let most = if self.tiling.is_some() {
+            LONGEST_TILED
+        } else {
+            LONGEST
+        };
+        match self.size {
+            Some(size) if self.tiling.is_none() && is_transformer(self.architecture) && size != 224 => {
+                Err(Error::Config(format!(
+                    "{} takes images of 224 x 224 pixels alone, not of {size}; larger ones in tiles: --size {size} --tile 224",
+                    self.architecture
+                )))
+            }
+            Some(size) if !(SHORTEST..=most).contains(&size) => Err(Error::Config(format!(
+                "a size of {size} is none: give {SHORTEST} to {most} pixels"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Loads the weights of the layers.
     pub(crate) fn load_weights(&self, layers: &[&str]) -> Result<Weights, Error> {
         crate::weights::load_for(
@@ -132,7 +187,7 @@ impl Default for FitConfig {
 }
 
 /// Sizes of everything, known before the fit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct FitPlan {
     /// Number of training images.
     pub images: usize,
@@ -140,6 +195,8 @@ pub struct FitPlan {
     pub width: u32,
     /// Height of the network's input, in pixels.
     pub height: u32,
+    /// Columns and rows of tiles that the input is cut into; 1 and 1 where it is taken whole.
+    pub tiles: (usize, usize),
     /// Patches of an image.
     pub patches: usize,
     /// Features of a patch.
@@ -159,6 +216,14 @@ pub struct FitPlan {
     pub(crate) method: Method,
     pub(crate) layers: Vec<&'static str>,
     pub(crate) prepare: WholeImage,
+    pub(crate) tiling: Option<Tiling>,
+    /// Values of an image's features, all layers.
+    pub(crate) values: usize,
+    /// Images that are taken at a time.
+    pub(crate) chunk: usize,
+    /// Width and height of the first image, in pixels.
+    pub(crate) original: (u32, u32),
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 impl FitPlan {
@@ -167,7 +232,7 @@ impl FitPlan {
     /// # Errors
     /// If a setting is out of range, the first image cannot be decoded, or the memory does not suffice.
     pub fn new(samples: &Samples, config: &FitConfig) -> Result<FitPlan, Error> {
-        check_rate(config.false_reject_rate)?;
+        config.check()?;
         let layers = config.layers()?;
         let images = samples.train.len();
         let Some(first) = samples.train.first().filter(|_| images >= 2) else {
@@ -177,8 +242,9 @@ impl FitPlan {
                 if images == 1 { "" } else { "s" }
             )));
         };
-        let (width, height) = load_rgb(&first.path)?.dimensions();
-        let (width, height) = input_size(config, width, height)?;
+        let tiling = config.tiling;
+        let original = load_rgb(&first.path)?.dimensions();
+        let (width, height) = input_size(config, original)?;
         let input = config.architecture.input(config.initialization());
         let prepare = WholeImage {
             width,
@@ -186,27 +252,19 @@ impl FitPlan {
             mean: input.mean,
             std: input.std,
         };
-        let shapes = layers
-            .iter()
-            .map(|layer| {
-                config
-                    .architecture
-                    .layer_shape(layer, height as usize, width as usize)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let embedding = Embedding::new(&shapes);
+        let (embedding, tiles) = layout(config.architecture, &layers, (width, height), tiling)?;
         let (patches, columns) = (embedding.patches(), embedding.columns);
-        let values: usize = shapes.iter().map(|s| s.len()).sum();
-        for (name, value) in [("bank", config.bank), ("candidates", config.candidates)] {
-            if value.is_some_and(|v| !(2..=50_000_000).contains(&v)) {
-                return Err(Error::Config(format!("{name} is to be from 2 to 50000000 rows")));
-            }
-        }
+        let values = embedding.values();
+        // A picture of 8 bits and, while it is resized, of 32.
+        let decoding = 15 * u64::from(original.0) * u64::from(original.1);
+        let each = image_bytes(&prepare, &embedding) + decoding;
+        let chunk = at_a_time(each);
         let memory = config.memory.unwrap_or(MEMORY);
         let mut plan = FitPlan {
             images,
             width,
             height,
+            tiles: tiles.as_ref().map_or((1, 1), |tiles| tiles.grid()),
             patches,
             columns,
             rows: 0,
@@ -218,8 +276,21 @@ impl FitPlan {
             method: config.method,
             layers,
             prepare,
+            tiling,
+            values,
+            chunk,
+            original,
+            stop: config.stop.clone(),
         };
-        let fixed = plan.network_bytes(config.architecture)? + plan.batch_bytes(values);
+        let (tile, tile_values) = match &tiles {
+            Some(tiles) => (tiles.side(), tiles.tile_values()),
+            None => ((height, width), 0),
+        };
+        let copies = CHUNK * (3 * tile.0 as usize * tile.1 as usize + tile_values);
+        let fixed = plan.network_bytes(config.architecture, tile)?
+            + chunk as u64 * each
+            + if tiles.is_some() { 4 * copies as u64 } else { 0 }
+            + 50_000_000;
         let all = images.saturating_mul(patches);
         match config.method {
             Method::MemoryBank => {
@@ -240,7 +311,7 @@ impl FitPlan {
                 let d = used_columns(columns);
                 plan.model_bytes = 4 * (patches * (triangle(d) + d)) as u64;
                 // Sums in f64 beside it.
-                plan.needed_bytes = fixed + 3 * plan.model_bytes + (CHUNK * patches * columns * 4) as u64;
+                plan.needed_bytes = fixed + 3 * plan.model_bytes + (chunk * patches * columns * 4) as u64;
             }
             Method::Patches(_) => {
                 plan.rows = config.bank.unwrap_or(PATCH_ROWS).min(all);
@@ -275,8 +346,8 @@ impl FitPlan {
         Ok(plan)
     }
 
-    /// Weights as read and as prepared, and the activations of a batch.
-    fn network_bytes(&self, architecture: Architecture) -> Result<u64, Error> {
+    /// Weights as read and as prepared, and the activations of a batch of images or tiles (height, width).
+    fn network_bytes(&self, architecture: Architecture, (height, width): (u32, u32)) -> Result<u64, Error> {
         // Of all layers: a bound on the safe side. 3 x 3 convolutions take four times as much once they are prepared.
         let weights = match architecture {
             Architecture::Resnet18 => 5 * 45_000_000,
@@ -284,16 +355,10 @@ impl FitPlan {
             Architecture::WideResnet50_2 => 3 * 275_000_000,
             Architecture::VitBase16 | Architecture::VitBase32 => 2 * 350_000_000,
         };
-        let (height, width) = (self.height as usize, self.width as usize);
-        let first = architecture.layer_shape(architecture.layers()[0], height, width)?;
+        let first = architecture.layer_shape(architecture.layers()[0], height as usize, width as usize)?;
         // The stem's output is four times the first layer's; two buffers of that size are in use at a time.
-        Ok(weights + (4 * CHUNK * 2 * 4 * first.len()) as u64)
-    }
-
-    /// A batch of images: tensors, features, patches; and what decoding needs.
-    fn batch_bytes(&self, values: usize) -> u64 {
-        let tensors = 2 * 3 * self.width as usize * self.height as usize;
-        (4 * CHUNK * (tensors + 2 * values + self.patches * self.columns)) as u64 + 100_000_000
+        let batch = if self.tiling.is_some() { CHUNK } else { self.chunk };
+        Ok(weights + (4 * batch * 2 * 4 * first.len()) as u64)
     }
 
     /// What will be done, in words.
@@ -319,8 +384,23 @@ impl FitPlan {
             ),
             Method::Image(_) => format!("detector of {} images ({})", self.rows, bytes(self.model_bytes)),
         };
+        let tiles = self.tiling.map_or_else(String::new, |tiling| {
+            let (across, down) = self.tiles;
+            format!(
+                " in {across} x {down} tiles of {} x {}",
+                tiling.size.min(self.width),
+                tiling.size.min(self.height)
+            )
+        });
+        let stretched = match self.stretch() {
+            s if (0.95..1.05).contains(&s) => String::new(),
+            _ => format!(
+                " (not in the proportions of {} x {}: the network's sides are {SHORTEST} to {LONGEST})",
+                self.original.0, self.original.1
+            ),
+        };
         format!(
-            "{} images as {} x {} pixels, {} patches each; {what}; {}; needs about {} of {}",
+            "{} images as {} x {} pixels{stretched}{tiles}, {} patches each; {what}; {}; needs about {} of {}",
             self.images,
             self.width,
             self.height,
@@ -336,6 +416,14 @@ impl FitPlan {
     }
 }
 
+impl FitPlan {
+    /// By how much the input is wider, for its height, than the first image.
+    fn stretch(&self) -> f64 {
+        let ratio = |w: u32, h: u32| f64::from(w.max(1)) / f64::from(h.max(1));
+        ratio(self.width, self.height) / ratio(self.original.0, self.original.1)
+    }
+}
+
 /// A number of bytes for a person.
 pub(crate) fn bytes(n: u64) -> String {
     match n {
@@ -345,38 +433,61 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
-/// The network's input for images of a size: the shorter side as configured, the aspect ratio kept as nearly as a
-/// multiple of eight pixels keeps it.
-fn input_size(config: &FitConfig, width: u32, height: u32) -> Result<(u32, u32), Error> {
-    let fixed = config.architecture.layers().len() != 4;
-    if fixed {
-        return match config.size {
-            None | Some(224) => Ok((224, 224)),
-            Some(size) => Err(Error::Config(format!(
-                "{} takes images of 224 x 224 pixels alone, not of {size}",
-                config.architecture
-            ))),
-        };
+/// The network's input for images of a size: the shorter side as configured, the aspect ratio kept as nearly as whole steps
+/// keep it. Where the longer side would be longer than networks take, both are shorter.
+fn input_size(config: &FitConfig, (width, height): (u32, u32)) -> Result<(u32, u32), Error> {
+    let (short, long) = (width.min(height).max(1), width.max(height).max(1));
+    let (least, most, step) = match config.tiling {
+        Some(_) => (SHORTEST, LONGEST_TILED, TILE_STEP),
+        None => (SHORTEST, LONGEST, STEP),
+    };
+    let wanted = match (config.size, config.tiling) {
+        (_, None) if is_transformer(config.architecture) => return Ok((224, 224)),
+        (Some(size), _) => f64::from(size),
+        (None, None) => f64::from(SIZE),
+        // At the resolution that they have.
+        (None, Some(_)) => f64::from(short),
+    };
+    let scale = (wanted / f64::from(short)).min(f64::from(most) / f64::from(long));
+    let side = |of: u32| {
+        let steps = (f64::from(of) * scale / f64::from(step)).round() as u32;
+        (steps * step).clamp(least, most)
+    };
+    let (mut short_side, long_side) = (side(short), side(long));
+    if config.tiling.is_none() && wanted <= f64::from(short) * scale + 0.5 {
+        // Not limited by the longer side: as configured, whether or not it is whole steps.
+        short_side = wanted as u32;
     }
-    let size = config.size.unwrap_or(SIZE);
-    if !(32..=LONGEST).contains(&size) {
+    let long_side = if long == short {
+        short_side
+    } else {
+        long_side.max(short_side)
+    };
+    let (width, height) = if width >= height {
+        (long_side, short_side)
+    } else {
+        (short_side, long_side)
+    };
+    if let Some(tiling) = config.tiling
+        && is_transformer(config.architecture)
+        && width.min(height) < tiling.size
+    {
         return Err(Error::Config(format!(
-            "a size of {size} is none: give 32 to {LONGEST} pixels"
+            "{} takes tiles of {1} x {1} pixels, and images would be {width} x {height}: give a --size of {1} or more",
+            config.architecture, tiling.size
         )));
     }
-    let (short, long) = (width.min(height).max(1), width.max(height));
-    let exact = f64::from(size) * f64::from(long) / f64::from(short);
-    let long = if exact <= f64::from(size) {
-        size
-    } else {
-        let steps = (exact / f64::from(STEP)).round().min(f64::from(LONGEST / STEP));
-        (steps as u32 * STEP).max(size)
-    };
-    Ok(if width >= height {
-        (long, size)
-    } else {
-        (size, long)
-    })
+    if let Some(tiling) = config.tiling
+        && width <= tiling.size
+        && height <= tiling.size
+    {
+        return Err(Error::Config(format!(
+            "a tile of {0} x {0} pixels is not smaller than the images, which are {width} x {height}: leave out --tile, or \
+             give a larger --size",
+            tiling.size
+        )));
+    }
+    Ok((width, height))
 }
 
 #[cfg(test)]
@@ -386,19 +497,57 @@ mod tests {
     #[test]
     fn the_input_keeps_the_aspect_ratio() {
         let mut config = FitConfig::new();
-        let size = |config: &FitConfig, w, h| input_size(config, w, h).unwrap();
+        let size = |config: &FitConfig, w, h| input_size(config, (w, h)).unwrap();
         assert_eq!(size(&config, 900, 900), (384, 384));
         assert_eq!(size(&config, 1600, 400), (1536, 384));
         assert_eq!(size(&config, 400, 1600), (384, 1536));
-        assert_eq!(size(&config, 10_000, 100), (2048, 384));
+        // The longer side has an end, and proportions count for more than the size.
+        assert_eq!(size(&config, 4000, 500), (2048, 256));
+        assert_eq!(size(&config, 500, 4000), (256, 2048));
+        assert_eq!(size(&config, 10_000, 100), (2048, 32));
+        assert_eq!(size(&config, 5000, 1), (2048, 32));
         assert_eq!(size(&config, 901, 900), (384, 384));
         config.size = Some(100);
         assert_eq!(size(&config, 5, 5), (100, 100));
-        config.size = Some(31);
-        assert!(input_size(&config, 9, 9).is_err());
+        for size in [0, 31, 2049] {
+            config.size = Some(size);
+            assert!(config.check().is_err());
+        }
         config.architecture = Architecture::VitBase16;
         config.size = None;
         assert_eq!(size(&config, 900, 300), (224, 224));
+    }
+
+    #[test]
+    fn pictures_in_tiles_keep_their_resolution_to_whole_steps() {
+        let mut config = FitConfig::new();
+        config.tiling = Some(Tiling {
+            size: 320,
+            overlap: 32,
+        });
+        let size = |config: &FitConfig, w, h| input_size(config, (w, h));
+        assert_eq!(size(&config, 900, 900).unwrap(), (896, 896));
+        assert_eq!(size(&config, 5000, 1).unwrap(), (4992, 32));
+        assert_eq!(size(&config, 640, 200).unwrap(), (640, 192));
+        let text = size(&config, 300, 320).unwrap_err().to_string();
+        assert!(
+            text.contains("not smaller") && text.contains("288 x 320"),
+            "{text}"
+        );
+        config.size = Some(640);
+        assert_eq!(size(&config, 300, 320).unwrap(), (640, 672));
+        config.size = Some(20_000);
+        assert!(config.check().is_err());
+        config.architecture = Architecture::VitBase16;
+        config.tiling = Some(Tiling {
+            size: 224,
+            overlap: 0,
+        });
+        config.size = Some(448);
+        assert_eq!(size(&config, 900, 900).unwrap(), (448, 448));
+        config.size = Some(160);
+        let text = size(&config, 900, 400).unwrap_err().to_string();
+        assert!(text.contains("--size of 224"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Whether thresholds keep what they promise, over many seeded splits.
 
-use blemish_backbones::TapShape;
 use blemish_images::{ImageFile, WholeImage};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
@@ -8,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::Calibration;
-use super::embed::Embedding;
+use super::embed::{Embedding, Layer};
 use super::features::{Chunk, Extractor, Source, select};
 use super::fit::learn;
 use super::gaussian::Sums;
@@ -81,16 +80,18 @@ fn images(rng: &mut ChaCha8Rng, count: usize) -> Array2<f32> {
 
 #[test]
 fn memory_banks_reject_as_many_good_images_as_promised() {
-    let embedding = Embedding::new(&[TapShape {
+    let embedding = Embedding::of_layers(vec![Layer {
         height: 2,
         width: 3,
         channels: 5,
+        skip: 0,
     }]);
     let mut config = FitConfig::new();
     let plan = FitPlan {
         images: 60,
         width: 32,
         height: 32,
+        tiles: (1, 1),
         patches: 6,
         columns: 5,
         // A third of the patches.
@@ -108,6 +109,11 @@ fn memory_banks_reject_as_many_good_images_as_promised() {
             mean: [0.0; 3],
             std: [1.0; 3],
         },
+        tiling: None,
+        values: 30,
+        chunk: 8,
+        original: (32, 32),
+        stop: None,
     };
     for rate in [0.05, 0.2] {
         let mut splits = Splits::new();
@@ -200,13 +206,14 @@ fn good_bottles_are_rejected_as_often_as_promised() {
         false_reject_rate: 0.05,
         ..FitConfig::new()
     };
-    let plan = FitPlan::new(&samples, &config).unwrap();
+    let mut plan = FitPlan::new(&samples, &config).unwrap();
+    plan.keeps_features = false;
     let weights = config.load_weights(&plan.layers).unwrap();
     let network = blemish_backbones::Network::new(config.architecture, &weights, &plan.layers).unwrap();
-    let extractor = Extractor::new(network, plan.prepare).unwrap();
+    let extractor = Extractor::new(network, plan.prepare, None).unwrap();
     let files = samples.train.iter().map(|f| f.path.clone()).collect();
     let mut all: Vec<Array2<f32>> = vec![];
-    Source::new(&extractor, files, false)
+    Source::new(&extractor, files, &plan)
         .visit(&|_| {}, &mut |first, chunk| {
             for (l, layer) in chunk.layers.iter().enumerate() {
                 if all.len() <= l {

@@ -15,6 +15,8 @@ use crate::lab::Status;
 pub(crate) enum Block {
     /// A paragraph.
     Text(String),
+    /// A heading within a section.
+    Heading(String),
     /// A table.
     Table(Table),
     /// Figures side by side.
@@ -23,6 +25,20 @@ pub(crate) enum Block {
     Objects(Vec<ObjectReport>),
     /// Warnings.
     Warnings(Vec<Warning>),
+    /// Images beside what was found in them.
+    Pictures(Vec<Pictured>),
+}
+
+/// An image with what was found in it.
+pub(crate) struct Pictured {
+    /// Path relative to the object's folder.
+    pub(crate) path: String,
+    /// Score, p-value, verdict.
+    pub(crate) text: String,
+    /// Whether the verdict is wrong.
+    pub(crate) wrong: bool,
+    /// What each picture shows, and the picture as a data URI.
+    pub(crate) pictures: Vec<(&'static str, String)>,
 }
 
 /// A numbered part.
@@ -59,6 +75,38 @@ struct Page<'a> {
     made_by: &'a str,
 }
 
+#[derive(Template)]
+#[template(path = "evaluation.html")]
+struct EvaluationPage<'a> {
+    title: &'a str,
+    lead: &'a str,
+    headlines: &'a [Headline],
+    sections: &'a [Section],
+    style: &'static str,
+    script: &'static str,
+    made_by: &'a str,
+}
+
+const STYLE: &str = include_str!("../../templates/report.css");
+const SCRIPT: &str = include_str!("../../templates/report.js");
+
+/// Writes the page of an evaluation.
+///
+/// # Errors
+/// If the template fails, which would be a defect of it.
+pub(crate) fn evaluation(head: &Head<'_>, sections: &[Section], made_by: &str) -> Result<String, Error> {
+    let page = EvaluationPage {
+        title: head.title,
+        lead: head.lead,
+        headlines: head.headlines,
+        sections,
+        style: STYLE,
+        script: SCRIPT,
+        made_by,
+    };
+    page.render().map_err(|e| Error::Panic(format!("the page: {e}")))
+}
+
 /// What is told of a run at the top.
 pub(crate) struct Head<'a> {
     /// Title of the page.
@@ -79,8 +127,8 @@ pub(crate) fn page(data: &RunData, head: &Head<'_>, sections: &[Section]) -> Res
         lead: head.lead,
         headlines: head.headlines,
         sections,
-        style: include_str!("../../templates/report.css"),
-        script: include_str!("../../templates/report.js"),
+        style: STYLE,
+        script: SCRIPT,
         // Inside a script element nothing but its end has a meaning.
         rows: rows(data).to_string().replace('<', "\\u003c"),
         experiments: data.experiments.len(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use blemish_detectors::BootstrapOptions;
 
 pub use self::figure::Figure;
+pub use self::inspection::{evaluation_page, write_page};
 pub use self::table::{Cell, Column, Table};
 
 use self::data::RunData;
@@ -21,6 +22,7 @@ use crate::lab::{Store, read_table};
 mod data;
 mod figure;
 mod html;
+mod inspection;
 mod meaning;
 mod objects;
 mod plot;
@@ -216,7 +218,7 @@ pub fn report(store: &Store, published: Option<&Path>) -> Result<Report, Error> 
             Block::Table(table) => tables.push(table),
             Block::Figures(list) => figures.extend(list),
             Block::Objects(list) => figures.extend(list.into_iter().flat_map(|o| o.figures)),
-            Block::Text(_) | Block::Warnings(_) => {}
+            Block::Text(_) | Block::Heading(_) | Block::Warnings(_) | Block::Pictures(_) => {}
         }
     }
     let selection = in_short(&selection);
@@ -272,7 +274,7 @@ impl Report {
 }
 
 /// Writes a file by way of another beside it.
-fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub(crate) fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
     use std::io::Write;
     let io = |e| Error::io(path, e);
     let folder = path.parent().unwrap_or(Path::new("."));

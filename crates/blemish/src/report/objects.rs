@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use base64::Engine;
 use blemish_detectors::roc_curve;
+use blemish_images::RgbImage;
 
 use super::data::{RunData, setting_in_words};
 use super::figure::{BAD, Figure, GOOD, Ink, MUTED, series};
@@ -186,25 +187,48 @@ fn wrong(scores: &[f64], defective: &[bool]) -> Vec<f64> {
 }
 
 fn thumbnail(path: &std::path::Path) -> Option<String> {
-    let image = blemish_images::load_rgb(path).ok()?;
+    jpeg(&smaller(&blemish_images::load_rgb(path).ok()?, THUMBNAIL))
+}
+
+/// The image with its longer side brought to `side` pixels.
+pub(super) fn smaller(image: &RgbImage, side: u32) -> RgbImage {
     let (w, h) = image.dimensions();
-    let scale = f64::from(THUMBNAIL) / f64::from(w.max(h));
+    let scale = f64::from(side) / f64::from(w.max(h).max(1));
     let size = |side: u32| ((f64::from(side) * scale).round() as u32).max(1);
-    let small = image::imageops::resize(&image, size(w), size(h), image::imageops::FilterType::Triangle);
+    image::imageops::resize(image, size(w), size(h), image::imageops::FilterType::Triangle)
+}
+
+/// The image as a data URI.
+pub(super) fn jpeg(image: &RgbImage) -> Option<String> {
     let mut jpeg = Cursor::new(vec![]);
     let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 80);
-    small.write_with_encoder(encoder).ok()?;
+    image.write_with_encoder(encoder).ok()?;
     Some(format!(
         "data:image/jpeg;base64,{}",
         base64::engine::general_purpose::STANDARD.encode(jpeg.into_inner())
     ))
 }
 
-fn roc(object: &str, curves: &[(String, Ink, Vec<f64>)], defective: &[bool]) -> Figure {
+/// Curves with their names, colours and scores.
+type Curves = [(String, Ink, Vec<f64>)];
+
+fn roc(object: &str, curves: &Curves, defective: &[bool]) -> Figure {
+    Figure {
+        id: format!("roc_{object}"),
+        title: format!("{object}: ROC curves"),
+        note: "Of the best setting, of the single setting for all objects, and of the one chosen without this object.".into(),
+        alt: format!("ROC curves of {object}: {}", curves.iter().map(|c| c.0.as_str()).collect::<Vec<_>>().join(", ")),
+        svg: roc_svg(curves, defective),
+        wide: false,
+    }
+}
+
+/// ROC curves with their names below.
+pub(super) fn roc_svg(curves: &Curves, defective: &[bool]) -> String {
     let names: Vec<(String, Ink)> = curves.iter().map(|c| (c.0.clone(), c.1)).collect();
     let below = plot::legend_height(&names, 12, 420);
     let height = 340 + below;
-    let svg = plot::svg(420, height as u32, |area| {
+    plot::svg(420, height as u32, |area| {
         let x = Axis::linear("good images called defective", (0.0, 1.0));
         let y = Axis::linear("defective images found", (0.0, 1.0));
         let frame = Frame::draw(
@@ -228,25 +252,40 @@ fn roc(object: &str, curves: &[(String, Ink, Vec<f64>)], defective: &[bool]) -> 
             frame.line(area, &points, *ink, 2)?;
         }
         legend(area, &names, 12, height - below + 8)
-    });
+    })
+}
+
+fn histogram(object: &str, choice: &str, scores: &[f64], images: &[TestImage]) -> Figure {
+    let mut kinds: BTreeMap<Option<&str>, Vec<f64>> = BTreeMap::new();
+    for (score, image) in scores.iter().zip(images) {
+        kinds.entry(image.defect.as_deref()).or_default().push(*score);
+    }
+    let (svg, (low, high)) = histogram_svg(&kinds, None);
     Figure {
-        id: format!("roc_{object}"),
-        title: format!("{object}: ROC curves"),
-        note: "Of the best setting, of the single setting for all objects, and of the one chosen without this object.".into(),
-        alt: format!("ROC curves of {object}: {}", names.iter().map(|n| n.0.as_str()).collect::<Vec<_>>().join(", ")),
+        id: format!("scores_{object}"),
+        title: format!("{object}: scores by kind of defect"),
+        note: format!(
+            "{choice}. Each row has its own height; its tallest bar is full. Scores from {} to {}.",
+            short(low),
+            short(high)
+        ),
+        alt: format!(
+            "Histograms of scores of {object} for {} kinds of image",
+            kinds.len()
+        ),
         svg,
         wide: false,
     }
 }
 
-fn histogram(object: &str, choice: &str, scores: &[f64], images: &[TestImage]) -> Figure {
+/// A row of bars for each kind of image (`None` is good), with a line at a threshold; and the range that is shown.
+pub(super) fn histogram_svg(
+    kinds: &BTreeMap<Option<&str>, Vec<f64>>,
+    threshold: Option<f64>,
+) -> (String, (f64, f64)) {
     const BINS: usize = 40;
-    let finite: Vec<f64> = scores.iter().copied().filter(|s| s.is_finite()).collect();
-    let (low, high) = Axis::around(finite.iter().copied(), false).unwrap_or((0.0, 1.0));
-    let mut kinds: BTreeMap<Option<&str>, Vec<f64>> = BTreeMap::new();
-    for (score, image) in scores.iter().zip(images) {
-        kinds.entry(image.defect.as_deref()).or_default().push(*score);
-    }
+    let all = kinds.values().flatten().copied().chain(threshold);
+    let (low, high) = Axis::around(all, false).unwrap_or((0.0, 1.0));
     let (row, top) = (58, 14);
     let height = top + row * kinds.len() as i32 + 44;
     let svg = plot::svg(560, height as u32, |area| {
@@ -285,6 +324,10 @@ fn histogram(object: &str, choice: &str, scores: &[f64], images: &[TestImage]) -
                 let from = low + b as f64 * width;
                 frame.bar(area, (from, 0.0), (from + width * 0.9, *n as f64), ink, 0.9)?;
             }
+            if let Some(at) = threshold {
+                let line = [(at, 0.0), (at, most)];
+                frame.line(area, &line, MUTED, 2)?;
+            }
             let name: String = kind.unwrap_or("good").chars().take(18).collect();
             write(area, &name, (128, y0 + row / 2 - 4), 12, ink, Hang::Right)?;
             write(
@@ -298,19 +341,5 @@ fn histogram(object: &str, choice: &str, scores: &[f64], images: &[TestImage]) -
         }
         Ok(())
     });
-    Figure {
-        id: format!("scores_{object}"),
-        title: format!("{object}: scores by kind of defect"),
-        note: format!(
-            "{choice}. Each row has its own height; its tallest bar is full. Scores from {} to {}.",
-            short(low),
-            short(high)
-        ),
-        alt: format!(
-            "Histograms of scores of {object} for {} kinds of image",
-            kinds.len()
-        ),
-        svg,
-        wide: false,
-    }
+    (svg, (low, high))
 }

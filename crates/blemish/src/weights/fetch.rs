@@ -9,7 +9,7 @@ use blemish_backbones::PublishedWeights;
 use ureq::http::{StatusCode, header};
 
 use super::WeightsError;
-use super::import::{Imported, put, sha256};
+use super::import::{Imported, Put, put, sha256};
 
 /// How often a connection may break before it is the user's turn.
 const ATTEMPTS: usize = 4;
@@ -108,13 +108,18 @@ impl Job {
             });
         }
         let (architecture, initialization) = (weights.architecture, weights.initialization);
-        let (layers, target) = put(&path, architecture, initialization, folder)?;
+        let Put {
+            layers,
+            ends,
+            path: target,
+        } = put(&path, architecture, initialization, folder)?;
         // What is left over harms nobody, and another process may have removed it.
         let _ = std::fs::remove_file(&path);
         Ok(Imported {
             architecture,
             initialization,
             layers,
+            ends,
             path: target,
             sha256,
             published: true,

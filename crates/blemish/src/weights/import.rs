@@ -18,6 +18,8 @@ pub struct Imported {
     pub initialization: Initialization,
     /// The layers that the file serves.
     pub layers: Vec<&'static str>,
+    /// Why the file does not serve the next layer, where it does not serve all: it names the missing tensor.
+    pub ends: Option<String>,
     /// The new file.
     pub path: PathBuf,
     /// The SHA-256 of the file that was imported, in hexadecimal.
@@ -71,11 +73,12 @@ pub fn import(file: &Path, named: Option<&str>, folder: &Path) -> Result<Importe
             expected: architecture.to_string(),
         });
     }
-    let (layers, path) = put(file, architecture, initialization, folder)?;
+    let Put { layers, ends, path } = put(file, architecture, initialization, folder)?;
     Ok(Imported {
         architecture,
         initialization,
         layers,
+        ends,
         path,
         sha256,
         published: published.is_some(),
@@ -116,19 +119,28 @@ fn by_name(file: &Path, sha256: &str) -> Result<Option<(Architecture, Initializa
     Ok(pairs.into_iter().find(named))
 }
 
+/// What [`put`] wrote; see [`Imported`].
+pub(super) struct Put {
+    pub(super) layers: Vec<&'static str>,
+    pub(super) ends: Option<String>,
+    pub(super) path: PathBuf,
+}
+
 /// Converts a file whose weights are known.
 pub(super) fn put(
     file: &Path,
     architecture: Architecture,
     initialization: Initialization,
     folder: &Path,
-) -> Result<(Vec<&'static str>, PathBuf), WeightsError> {
+) -> Result<Put, WeightsError> {
     let weights = Weights::load_for(file, architecture, architecture.layers())?;
     let layers = weights.layers(architecture);
     // Reads every tensor up to the last layer that is there: all of the right shape, finite. Where not
     // even the first layer is whole, this is the error that names the missing tensor.
     let last = layers.last().copied().unwrap_or(architecture.layers()[0]);
     weights.digest(architecture, last)?;
+    let next = architecture.layers().get(layers.len());
+    let ends = next.and_then(|next| weights.digest(architecture, next).err());
     let stem = format!("{architecture}-{initialization}");
     let name = if layers.len() == architecture.layers().len() {
         format!("{stem}.safetensors")
@@ -150,7 +162,11 @@ pub(super) fn put(
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
-    Ok((layers, path))
+    Ok(Put {
+        layers,
+        ends: ends.map(|e| e.to_string()),
+        path,
+    })
 }
 
 /// The SHA-256 of what is left of a file to read, in hexadecimal.
@@ -218,6 +234,10 @@ mod tests {
             assert_eq!(imported.path, target.join(expected));
             assert_eq!(imported.layers.last(), layers.last());
             assert!(!imported.published);
+            // Of a file that ends early it is said where.
+            let ends = imported.ends.as_deref().unwrap_or_default();
+            assert_eq!(ends.is_empty(), layers == &["layer4"], "{ends}");
+            assert!(ends.is_empty() || ends.contains(".0.conv1.weight"), "{ends}");
             let found = Weights::find(&target, RESNET18, imported.initialization).unwrap();
             assert_eq!(found, imported.path);
             let digest = |path: &Path| Weights::load(path).unwrap().digest(RESNET18, layers[0]).unwrap();

@@ -179,11 +179,162 @@ fn mistakes_are_named() {
     assert!(text.contains("--memory"), "{text}");
     bench.fails(2, &fit("data/washer", "m.blemish", &["--memory", "much"]));
     bench.fails(2, &fit("data/washer", "m.blemish", &["--false-reject-rate", "0"]));
-    bench.fails(2, &["fit", "data/washer", "-o", "m.blemish", "--method", "magic"]);
+    let text = bench.fails(2, &["fit", "data/washer", "-o", "m.blemish", "--method", "magic"]);
+    assert!(text.contains("there are auto, memory-bank"), "{text}");
+    // Wrong usage, whatever it takes to see it.
+    for (wrong, expected) in [
+        (&["--layers", "layer9"][..], "layer9"),
+        (&["--size", "0"], "32"),
+        (&["--size", "4096"], "32 to 2048"),
+        (&["--bank", "0"], "2 to 50000000"),
+        (&["--candidates", "1"], "2 to 50000000"),
+        (&["--tile", "100"], "96 or 128"),
+        (&["--tile", "0"], "64"),
+        (&["--tile-overlap", "32"], "--tile"),
+        (&["--tile", "64", "--tile-overlap", "64"], "0 to 32"),
+        (&["--tile", "64", "--method", "knn"], "no use for tiles"),
+    ] {
+        let mut args = vec![
+            "fit",
+            "data/washer",
+            "-o",
+            "m.blemish",
+            "--initialization",
+            "random",
+        ];
+        args.extend(wrong);
+        let text = bench.fails(2, &args);
+        assert!(text.contains(expected), "{wrong:?}: {text}");
+    }
     assert!(!bench.path("m.blemish").exists());
     std::fs::write(bench.path("x.blemish"), "no model").unwrap();
     let text = bench.fails(1, &["score", "x.blemish", "data/washer/test"]);
     assert!(text.contains("no model file"), "{text}");
     let text = bench.fails(1, &["score", "x.blemish", "nowhere.png"]);
     assert!(text.contains("nowhere.png"), "{text}");
+}
+
+#[test]
+fn tiles_give_the_same_bytes_from_the_program_and_the_library() {
+    use blemish::backbones::Initialization;
+    use blemish::inspector::{FitConfig, Inspector, Method, Samples, Tiling};
+    let bench = Bench::with_data();
+    let tiles = ["--tile", "64", "--tile-overlap", "16", "--embed-weights"];
+    let mut args = fit("data/washer", "m.blemish", &tiles);
+    args[6] = "128";
+    bench.ok(&args);
+    let config = FitConfig {
+        method: Method::MemoryBank,
+        initialization: Some(Initialization::Random),
+        layers: Some(vec!["layer1".into(), "layer2".into()]),
+        size: Some(128),
+        bank: Some(64),
+        candidates: Some(300),
+        tiling: Some(Tiling {
+            size: 64,
+            overlap: 16,
+        }),
+        ..FitConfig::new()
+    };
+    let samples = Samples::open(&bench.path("data/washer")).unwrap();
+    let inspector = Inspector::fit(&samples, &config, &|_| {}).unwrap();
+    let written = std::fs::read(bench.path("m.blemish")).unwrap();
+    assert!(
+        written == inspector.to_bytes(true).unwrap(),
+        "the model files differ"
+    );
+    let csv = bench.ok(&["score", "m.blemish", "data/washer/test", "--format", "csv"]);
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    for record in reader.records() {
+        let record = record.unwrap();
+        let image = blemish::images::load_rgb(&bench.path(&record[0])).unwrap();
+        let score = inspector.score(&image).unwrap().score;
+        assert_eq!(record[1].parse::<f64>().unwrap(), score);
+    }
+    // The choice tries methods that have maps alone.
+    let mut args: Vec<&str> = fit("data/washer/train/good", "auto.blemish", &tiles);
+    args[6] = "128";
+    let args: Vec<&str> = args
+        .iter()
+        .map(|a| if *a == "memory-bank" { "auto" } else { *a })
+        .collect();
+    bench.ok(&["synth", "more", "--size", "64", "--train", "8"]);
+    let args: Vec<&str> = args
+        .iter()
+        .map(|a| {
+            if *a == "data/washer/train/good" {
+                "more/washer"
+            } else {
+                *a
+            }
+        })
+        .collect();
+    let text = String::from_utf8(bench.run(&args).stderr).unwrap();
+    assert!(text.contains("padim on") && !text.contains("knn"), "{text}");
+}
+
+/// Waits until `done`, at most for a minute.
+#[cfg(unix)]
+fn wait(done: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it takes too long");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_scoring_with_whole_output_and_a_fit_without_a_model() {
+    use std::process::Stdio;
+    let bench = Bench::with_data();
+    bench.ok(&fit("data/washer", "m.blemish", &[]));
+    // Enough of them to be in the middle.
+    let image = bench.path("data/washer/test/good/000.png");
+    std::fs::create_dir(bench.path("many")).unwrap();
+    for i in 0..3000 {
+        std::fs::hard_link(&image, bench.path(&format!("many/{i:04}.png"))).unwrap();
+    }
+    let out = bench.path("rows.json");
+    let mut child = bench
+        .command(&["score", "m.blemish", "many", "--format", "json"])
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait(|| std::fs::metadata(&out).unwrap().len() > 500);
+    let kill = |child: &std::process::Child, signal: &str| {
+        let id = child.id().to_string();
+        let killed = std::process::Command::new("kill").args([signal, &id]).status();
+        assert!(killed.unwrap().success());
+    };
+    kill(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    assert!(!rows.is_empty() && rows.len() < 3000, "{}", rows.len());
+
+    let args = fit("many", "many.blemish", &[]);
+    let log = bench.path("log");
+    let mut child = bench
+        .command(&args)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    wait(|| std::fs::read_to_string(&log).unwrap().contains("3000 images as"));
+    kill(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert!(
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("no model was written")
+    );
+    let left: Vec<String> = std::fs::read_dir(bench.path("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("many.blemish"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
