@@ -573,3 +573,52 @@ fn first_bad(values: &[f32], len: usize) -> Option<usize> {
     };
     values.chunks(len).position(bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    /// Buffers are made in the first passes and used again in all others, whatever the batch.
+    #[test]
+    fn memory_does_not_grow_with_the_number_of_images() {
+        let architecture = Architecture::Resnet18;
+        let network = Network::new(architecture, &Weights::random(architecture, 0), &["layer4"]).unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| {
+            let mut features = Vec::new();
+            let mut passes = |count: usize| {
+                for i in 0..count {
+                    let images = Array4::<f32>::ones((4 - i % 4, 3, 32, 32));
+                    network.forward_into(images.view(), &mut features).unwrap();
+                }
+                network.pool.free_bytes()
+            };
+            let bytes = passes(8);
+            assert!(bytes > 0);
+            assert_eq!(passes(1000), bytes);
+        });
+    }
+
+    /// The first image that is not finite is named, wherever its group is computed.
+    #[test]
+    fn the_first_bad_image_is_named() {
+        let architecture = Architecture::Resnet18;
+        let network = Network::new(architecture, &Weights::random(architecture, 0), &["layer1"]).unwrap();
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut images = Array4::<f32>::ones((12, 3, 32, 32));
+            images[[9, 0, 3, 3]] = f32::NAN;
+            images[[7, 2, 31, 31]] = f32::INFINITY;
+            let error = pool.install(|| network.forward(images.view())).unwrap_err();
+            assert!(
+                matches!(error, BackbonesError::ImageValues { image: 7 }),
+                "{error}"
+            );
+        }
+    }
+}

@@ -438,18 +438,18 @@ pub(crate) fn product(
     unsafe { columns_of(set, left, right, 0..panels, out.as_mut_ptr(), out_stride, finish) }
 }
 
-/// Where threads write columns of their own.
+/// A pointer that threads share, each for rows or columns of its own.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(crate) struct Shared(pub(crate) *mut f32);
 
-// SAFETY: every thread is given other columns.
+// SAFETY: every thread is given other rows or columns, which whoever makes one sees to.
 unsafe impl Send for Shared {}
 // SAFETY: the same.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     /// A method, so that closures capture the whole.
-    fn pointer(self) -> *mut f32 {
+    pub(crate) fn pointer(self) -> *mut f32 {
         self.0
     }
 }

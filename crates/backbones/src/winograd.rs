@@ -22,7 +22,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::buffer::Aligned;
-use crate::product::{Finish, Left, Panels, product};
+use crate::product::{Finish, Left, Panels, Shared, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -475,22 +475,6 @@ pub(crate) struct FastConvolution {
     filters: Aligned,
     bias: Aligned,
     zeros: Aligned,
-}
-
-/// A pointer that threads share, each for rows of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: every thread is given other bands, whose rows are apart.
-unsafe impl Send for Shared {}
-// SAFETY: the same.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// A method, so that closures capture the whole.
-    fn pointer(self) -> *mut f32 {
-        self.0
-    }
 }
 
 /// Of so many channels each there is a tile in a block: for twice the channels the filters, which are
