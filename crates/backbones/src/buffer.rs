@@ -80,7 +80,7 @@ impl Pool {
 
     /// All memory of the buffers that are free, in bytes.
     #[cfg(test)]
-    fn free_bytes(&self) -> usize {
+    pub(crate) fn free_bytes(&self) -> usize {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.iter().map(|b| b.values.len() * size_of::<f32>()).sum()
     }

@@ -1,5 +1,6 @@
 //! A network with its weights, ready to compute features.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ndarray::{Array2, ArrayView4};
@@ -239,9 +240,6 @@ impl Network {
             width,
             channels,
         };
-        if let Some(index) = first_bad(images, image.len()) {
-            return Err(BackbonesError::ImageValues { image: index });
-        }
         // Every stage's output goes to the first tap of it, or else to a buffer that the next reads.
         let mut before = (Output::Images(images), image);
         for (depth, layers) in self.stages.iter().enumerate() {
@@ -265,16 +263,30 @@ impl Network {
                 None => &mut buffer,
             };
             let input = before.0.read(features);
-            let run = |context, from: &[f32], to: &mut [f32]| {
+            let (input_len, len) = (before.1.len(), shape.len());
+            // The first image, and the first features, that are not finite: looked for where they are
+            // computed, while they are in the cache.
+            let (bad_image, bad_features) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(usize::MAX));
+            let run = |context, Part { first, from, to }: Part<'_>| {
+                if depth == 0
+                    && let Some(index) = first_bad(from, input_len)
+                {
+                    bad_image.fetch_min(first + index, Ordering::Relaxed);
+                    return;
+                }
                 Run {
                     context,
-                    images: to.len() / shape.len(),
+                    images: to.len() / len,
                     input: from,
                     input_shape: before.1,
                 }
                 .stage(&self.description, stage, layers, to);
+                if wanted.is_some()
+                    && let Some(index) = first_bad(to, len)
+                {
+                    bad_features.fetch_min(first + index, Ordering::Relaxed);
+                }
             };
-            let (input_len, len) = (before.1.len(), shape.len());
             if plan.groups > 1 {
                 let alone = Context {
                     threads: 1,
@@ -282,17 +294,26 @@ impl Network {
                 };
                 plan.split(input, out, input_len, len)
                     .into_par_iter()
-                    .for_each(|(from, to)| run(alone, from, to));
+                    .for_each(|part| run(alone, part));
             } else {
-                run(context, input, out);
+                run(
+                    context,
+                    Part {
+                        first: 0,
+                        from: input,
+                        to: out,
+                    },
+                );
             }
-            if wanted.is_some()
-                && let Some(index) = first_bad(out, len)
-            {
-                return Err(BackbonesError::FeatureValues {
-                    image: index,
-                    layer: stage.layer,
-                });
+            match (bad_image.into_inner(), bad_features.into_inner()) {
+                (usize::MAX, usize::MAX) => {}
+                (usize::MAX, image) => {
+                    return Err(BackbonesError::FeatureValues {
+                        image,
+                        layer: stage.layer,
+                    });
+                }
+                (image, _) => return Err(BackbonesError::ImageValues { image }),
             }
             before = match (wanted, matrix) {
                 (Some(i), Some(matrix)) => {
@@ -313,6 +334,14 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// A group of consecutive images at a stage.
+struct Part<'a> {
+    /// The number of its first image.
+    first: usize,
+    from: &'a [f32],
+    to: &'a mut [f32],
 }
 
 /// Where the output of a stage is.
@@ -375,14 +404,15 @@ impl Plan {
         mut out: &'a mut [f32],
         input_len: usize,
         len: usize,
-    ) -> Vec<(&'a [f32], &'a mut [f32])> {
+    ) -> Vec<Part<'a>> {
         let mut parts = Vec::with_capacity(self.groups);
         for group in 0..self.groups {
-            let images = (group + 1) * self.images / self.groups - group * self.images / self.groups;
+            let first = group * self.images / self.groups;
+            let images = (group + 1) * self.images / self.groups - first;
             let (from, rest) = input.split_at(images * input_len);
             let (to, rest_out) = out.split_at_mut(images * len);
             (input, out) = (rest, rest_out);
-            parts.push((from, to));
+            parts.push(Part { first, from, to });
         }
         parts
     }
@@ -541,5 +571,54 @@ fn first_bad(values: &[f32], len: usize) -> Option<usize> {
             .fold(0, |any, v| any | u32::from(v.to_bits() & EXPONENT == EXPONENT));
         all != 0
     };
-    values.par_chunks(len).position_first(bad)
+    values.chunks(len).position(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+
+    use super::*;
+
+    /// Buffers are made in the first passes and used again in all others, whatever the batch.
+    #[test]
+    fn memory_does_not_grow_with_the_number_of_images() {
+        let architecture = Architecture::Resnet18;
+        let network = Network::new(architecture, &Weights::random(architecture, 0), &["layer4"]).unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        pool.install(|| {
+            let mut features = Vec::new();
+            let mut passes = |count: usize| {
+                for i in 0..count {
+                    let images = Array4::<f32>::ones((4 - i % 4, 3, 32, 32));
+                    network.forward_into(images.view(), &mut features).unwrap();
+                }
+                network.pool.free_bytes()
+            };
+            let bytes = passes(8);
+            assert!(bytes > 0);
+            assert_eq!(passes(1000), bytes);
+        });
+    }
+
+    /// The first image that is not finite is named, wherever its group is computed.
+    #[test]
+    fn the_first_bad_image_is_named() {
+        let architecture = Architecture::Resnet18;
+        let network = Network::new(architecture, &Weights::random(architecture, 0), &["layer1"]).unwrap();
+        for threads in [1, 2, 3] {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            let mut images = Array4::<f32>::ones((12, 3, 32, 32));
+            images[[9, 0, 3, 3]] = f32::NAN;
+            images[[7, 2, 31, 31]] = f32::INFINITY;
+            let error = pool.install(|| network.forward(images.view())).unwrap_err();
+            assert!(
+                matches!(error, BackbonesError::ImageValues { image: 7 }),
+                "{error}"
+            );
+        }
+    }
 }

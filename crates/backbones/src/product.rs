@@ -4,7 +4,8 @@
 //! The right-hand side, the weights, is packed once into panels of two vectors' width; the left-hand
 //! side is read where it lies. A tile of the output, [`Simd::ROWS`] rows of one panel, stays in
 //! registers over the whole depth: each of its numbers is one sum in the order of the depth, whatever
-//! the tile or the thread. While a panel is used, the next one is fetched into the second-level cache.
+//! the tile or the thread. Meanwhile what comes next is fetched: the next panel, the next tile's rows, the
+//! output's lines and those of what is added to it.
 #![expect(
     unsafe_code,
     reason = "a kernel of vector instructions, and threads that write columns"
@@ -17,11 +18,11 @@ use rayon::prelude::*;
 use crate::activation::gelu;
 use crate::buffer::Aligned;
 use crate::profile::{Context, Part};
-use crate::simd::{Available, Simd, per_set, prefetch};
+use crate::simd::{Available, Simd, per_set, prefetch, prefetch_near};
 
 /// Numbers of the left-hand side that stay in the second-level cache while the panels go by.
 const CHUNK: usize = 144 * 1024;
-/// The next panel is fetched during this many tiles.
+/// The next panel is fetched during this many tiles, the last ones.
 const FETCHING_TILES: usize = 2;
 
 /// The left-hand side: rows of `depth` numbers side by side, `taps` times. A row begins `stride` after
@@ -173,13 +174,24 @@ unsafe fn tile<S: Simd, const M: usize>(
     left: *const f32,
     [stride, taps, tap_stride, depth]: [usize; 4],
     panel: *const f32,
-    mut next: *const f32,
+    [mut next, mut ahead]: [*const f32; 2],
     out: *mut f32,
     out_stride: usize,
     finish: TileFinish,
 ) {
     // SAFETY: the caller's; addresses of the next panel are only prefetched.
     unsafe {
+        // The output, and what is added to it, come from far while the sums are made.
+        for i in 0..M {
+            let at = out.add(i * out_stride);
+            prefetch_near(at);
+            prefetch_near(at.add(2 * S::LANES - 1));
+            if !finish.residual.is_null() {
+                let at = finish.residual.add(i * finish.residual_stride);
+                prefetch_near(at);
+                prefetch_near(at.add(2 * S::LANES - 1));
+            }
+        }
         let mut sums = [[s.zero(); 2]; 14];
         let mut row = panel;
         for tap in 0..taps {
@@ -192,6 +204,8 @@ unsafe fn tile<S: Simd, const M: usize>(
                 rows = opaque(rows);
                 prefetch(next);
                 next = next.wrapping_add(2 * S::LANES / FETCHING_TILES);
+                prefetch(ahead);
+                ahead = ahead.wrapping_add(S::ROWS);
                 let (b0, b1) = (s.load(row), s.load(row.add(S::LANES)));
                 // Spelled out: LLVM unrolls a loop of 14 only sometimes, and otherwise keeps the sums
                 // in memory.
@@ -264,7 +278,7 @@ unsafe fn tile_of<S: Simd>(
     left: *const f32,
     shape: [usize; 4],
     panel: *const f32,
-    next: *const f32,
+    next: [*const f32; 2],
     out: *mut f32,
     out_stride: usize,
     finish: TileFinish,
@@ -301,19 +315,26 @@ unsafe fn columns<S: Simd>(
     let panel_len = right.depth * width;
     let tiles = left.rows.div_ceil(S::ROWS);
     let shape = [left.stride, left.taps, left.tap_stride, left.depth];
-    for j in panels {
+    for j in panels.clone() {
         let column = j * width;
-        let whole = column + width <= right.columns;
-        // SAFETY: `check` holds for every row and panel, and a panel that is not whole goes by way of
-        // `edge`, so that nothing is read or written beyond the last column.
-        unsafe {
-            let panel = right.values.as_ptr().add(j * panel_len);
-            for t in 0..tiles {
-                // Tiles of the same height, rather than many full ones and a low one.
-                let (start, end) = (t * left.rows / tiles, (t + 1) * left.rows / tiles);
+        let columns = width.min(right.columns - column);
+        for t in 0..tiles {
+            // Tiles of the same height, rather than many full ones and a low one.
+            let (start, end) = (t * left.rows / tiles, (t + 1) * left.rows / tiles);
+            let rows = end - start;
+            // SAFETY: `check` holds for every row and panel, and a panel that is not whole goes by way
+            // of `edge`, so that nothing is read or written beyond the last column.
+            unsafe {
                 let from = left.values.as_ptr().add(start * left.stride);
-                let next = if t < FETCHING_TILES {
-                    panel.wrapping_add(panel_len + t * panel_len / FETCHING_TILES)
+                let panel = right.values.as_ptr().add(j * panel_len);
+                // What is asked for ahead: during the last tiles the next panel, during the first panel
+                // the next tile's rows; otherwise what is there already.
+                let next = match (t + FETCHING_TILES).checked_sub(tiles) {
+                    Some(i) => panel.wrapping_add(panel_len + i * panel_len / FETCHING_TILES),
+                    None => panel,
+                };
+                let ahead = if j == panels.start {
+                    from.wrapping_add(rows * left.stride)
                 } else {
                     panel
                 };
@@ -323,21 +344,21 @@ unsafe fn columns<S: Simd>(
                     Some((values, stride)) => (values.as_ptr().add(start * stride + column), stride),
                     None => (std::ptr::null(), 0),
                 };
-                if whole {
+                let next = [next, ahead];
+                if columns == width {
                     let finish = TileFinish {
                         bias,
                         residual,
                         residual_stride,
                         activation: finish.activation,
                     };
-                    tile_of(s, end - start, from, shape, panel, next, to, out_stride, finish);
+                    tile_of(s, rows, from, shape, panel, next, to, out_stride, finish);
                     continue;
                 }
                 let mut edge = [0.0_f32; 14 * 32];
                 let mut extra = [0.0_f32; 14 * 32];
-                let columns = right.columns - column;
                 if !residual.is_null() {
-                    for i in 0..end - start {
+                    for i in 0..rows {
                         let row = extra.as_mut_ptr().add(i * width);
                         row.copy_from_nonoverlapping(residual.add(i * residual_stride), columns);
                     }
@@ -349,8 +370,8 @@ unsafe fn columns<S: Simd>(
                     activation: finish.activation,
                 };
                 let edge_out = edge.as_mut_ptr();
-                tile_of(s, end - start, from, shape, panel, next, edge_out, width, finish);
-                for i in 0..end - start {
+                tile_of(s, rows, from, shape, panel, next, edge_out, width, finish);
+                for i in 0..rows {
                     to.add(i * out_stride)
                         .copy_from_nonoverlapping(edge_out.add(i * width), columns);
                 }
@@ -417,18 +438,18 @@ pub(crate) fn product(
     unsafe { columns_of(set, left, right, 0..panels, out.as_mut_ptr(), out_stride, finish) }
 }
 
-/// Where threads write columns of their own.
+/// A pointer that threads share, each for rows or columns of its own.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(crate) struct Shared(pub(crate) *mut f32);
 
-// SAFETY: every thread is given other columns.
+// SAFETY: every thread is given other rows or columns, which whoever makes one sees to.
 unsafe impl Send for Shared {}
 // SAFETY: the same.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     /// A method, so that closures capture the whole.
-    fn pointer(self) -> *mut f32 {
+    pub(crate) fn pointer(self) -> *mut f32 {
         self.0
     }
 }

@@ -203,6 +203,19 @@ pub(crate) fn prefetch(at: *const f32) {
     let _ = at;
 }
 
+/// Asks for the cache line at `at`, which need not be valid memory, into the first-level cache.
+#[inline(always)]
+pub(crate) fn prefetch_near(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch of an invalid address does nothing; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// A vector type whose operations are each one function.
 macro_rules! vectors {
     ($(#[$doc:meta])* $name:ident, $v:ty, lanes $lanes:literal, rows $rows:literal,

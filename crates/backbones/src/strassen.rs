@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::activation::gelu;
 use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Panels, pack, packed_len, product};
+use crate::product::{Activation, Finish, Left, Panels, Shared, pack, packed_len, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -160,22 +160,6 @@ per_set!(
     /// Two rows of the output.
     unsafe fn combine_of(from: *const f32, apart: usize, columns: usize, right: usize, pair: Pair) = combine
 );
-
-/// A pointer that threads share, each for rows and columns of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: every thread is given other pairs of rows or other columns.
-unsafe impl Send for Shared {}
-// SAFETY: the same.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// A method, so that closures capture the whole.
-    fn pointer(self) -> *mut f32 {
-        self.0
-    }
-}
 
 /// Where the output goes and what is added to it.
 #[derive(Clone, Copy)]

@@ -22,7 +22,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::buffer::Aligned;
-use crate::product::{Finish, Left, Panels, product};
+use crate::product::{Finish, Left, Panels, Shared, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -167,35 +167,110 @@ fn transform_products<S: Simd, const N: usize>(s: S, m: &[S::V; MOST]) -> [S::V;
     ]
 }
 
+/// Whether a short tile does without the position `i` of a line's `n`: it has one output less. At
+/// stride 1 that is the point at infinity, at stride 2 what makes the second output.
+#[inline(always)]
+const fn left_out(n: usize, i: usize) -> bool {
+    match n {
+        5 => i == 2 || i == 4,
+        _ => i == 5,
+    }
+}
+
+/// Positions fall into four classes by whether a tile that is short in height (2) or in width (1) does
+/// without them. Each class has rows of its own.
+#[inline(always)]
+const fn class(n: usize, position: usize) -> usize {
+    2 * left_out(n, position / n) as usize + left_out(n, position % n) as usize
+}
+
+/// Tiles along a side: the first ones whole, the others short.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tiling {
+    whole: usize,
+    short: usize,
+    /// Outputs of a whole tile.
+    outputs: usize,
+}
+
+impl Tiling {
+    /// As few tiles as cover `side` outputs, and of those as many short ones as still do.
+    fn new(algorithm: Algorithm, side: usize) -> Self {
+        let outputs = algorithm.outputs();
+        let tiles = side.div_ceil(outputs);
+        let short = (tiles * outputs - side).min(tiles);
+        Tiling {
+            whole: tiles - short,
+            short,
+            outputs,
+        }
+    }
+
+    fn tiles(self) -> usize {
+        self.whole + self.short
+    }
+
+    /// The first output of tile `i`.
+    fn start(self, i: usize) -> usize {
+        i * self.outputs - i.saturating_sub(self.whole)
+    }
+
+    /// The outputs of tile `i`, if it does not end before.
+    fn outputs(self, i: usize) -> usize {
+        self.outputs - usize::from(i >= self.whole)
+    }
+}
+
 /// A band: one row of tiles of one image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Band {
+    algorithm: Algorithm,
     /// The input's rows and columns.
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    /// The row of tiles, counted from the top.
-    pub(crate) index: usize,
-    /// Tiles in it.
-    pub(crate) tiles: usize,
+    height: usize,
+    width: usize,
+    /// The row of tiles, counted from the top, and the tiles in it.
+    index: usize,
+    down: Tiling,
+    across: Tiling,
     /// The output's rows and columns.
-    pub(crate) output_height: usize,
-    pub(crate) output_width: usize,
+    output_height: usize,
+    output_width: usize,
+    /// Where the band's rows begin in each class of positions.
+    rows: [usize; 4],
+}
+
+impl Band {
+    /// Where the tile's row begins in each class of positions. For a class that the tile does without
+    /// that is a row which is nobody's: written to and read, but no output is made of it.
+    #[inline(always)]
+    fn rows_of(&self, tile: usize, layout: Layout) -> [usize; 4] {
+        let low = self.index >= self.down.whole;
+        let narrow = tile >= self.across.whole;
+        let mut rows = self.rows.map(|rows| rows + tile);
+        for (class, row) in rows.iter_mut().enumerate() {
+            if low && class & 2 != 0 || narrow && class & 1 != 0 {
+                *row = layout.rows;
+            }
+        }
+        rows.map(|row| row * layout.row)
+    }
 }
 
 /// Numbers at a position, over tiles: a row of `channels` for each, `row` apart; positions are
-/// `position` apart.
+/// `position` apart. There are `rows` rows and one that is nobody's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
-    pub(crate) channels: usize,
-    pub(crate) row: usize,
-    pub(crate) position: usize,
+    channels: usize,
+    rows: usize,
+    row: usize,
+    position: usize,
 }
 
 /// # Safety
 /// `image` can be read at `height * width * channels`, `zeros` at `channels`, `to` written at every
 /// position's rows of the band's tiles; channels are whole vectors.
 #[inline(always)]
-unsafe fn inputs_of<S: Simd, const N: usize>(
+unsafe fn inputs_of_side<S: Simd, const N: usize>(
     s: S,
     image: *const f32,
     zeros: *const f32,
@@ -203,9 +278,13 @@ unsafe fn inputs_of<S: Simd, const N: usize>(
     layout: Layout,
     to: *mut f32,
 ) {
-    for tile in 0..band.tiles {
-        // Tiles are 4 inputs apart: four outputs of stride 1, or two of stride 2. Padding of 1: input (0, 0) of the tile lies at (top - 1, left - 1).
-        let (top, left) = (band.index * 4, tile * 4);
+    let stride = if N == 5 { 2 } else { 1 };
+    for tile in 0..band.across.tiles() {
+        // Padding of 1: input (0, 0) of the tile lies at (top - 1, left - 1).
+        let (top, left) = (
+            stride * band.down.start(band.index),
+            stride * band.across.start(tile),
+        );
         let mut from = [[zeros; MOST]; MOST];
         for (i, line) in from.iter_mut().enumerate().take(N) {
             for (j, from) in line.iter_mut().enumerate().take(N) {
@@ -215,6 +294,7 @@ unsafe fn inputs_of<S: Simd, const N: usize>(
                 }
             }
         }
+        let rows = band.rows_of(tile, layout);
         let mut channel = 0;
         while channel < layout.channels {
             // SAFETY: the caller's; every address lies in the image or is `zeros`.
@@ -230,11 +310,12 @@ unsafe fn inputs_of<S: Simd, const N: usize>(
                         half[i][j] = column[i];
                     }
                 }
-                let to = to.add(tile * layout.row + channel);
                 for (i, line) in half.iter().enumerate().take(N) {
                     let line = transform_inputs::<S, N>(s, line);
                     for (j, v) in line.iter().enumerate().take(N) {
-                        s.store(to.add((i * N + j) * layout.position), *v);
+                        let position = i * N + j;
+                        let at = rows[class(N, position)] + position * layout.position + channel;
+                        s.store(to.add(at), *v);
                     }
                 }
             }
@@ -250,14 +331,17 @@ pub(crate) struct OutputFinish {
     /// Null for none; of the band's part of the output.
     residual: *const f32,
     relu: bool,
+    /// Of the whole output: from pixel to pixel.
+    channels: usize,
 }
 
 /// # Safety
 /// `from` can be read at every position's rows of the band's tiles, `out` written and the residual read
-/// at the band's rows of the output, the bias at `channels`; channels are whole vectors.
+/// at the layout's channels of the band's rows of the output, the bias at the channels, which are whole
+/// vectors.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "rows and columns in turn")]
-unsafe fn outputs_of<S: Simd, const N: usize>(
+unsafe fn outputs_of_side<S: Simd, const N: usize>(
     s: S,
     from: *const f32,
     band: Band,
@@ -266,19 +350,23 @@ unsafe fn outputs_of<S: Simd, const N: usize>(
     finish: OutputFinish,
 ) {
     let side = if N == 5 { 2 } else { 4 };
-    let rows = side.min(band.output_height - band.index * side);
-    for tile in 0..band.tiles {
-        let columns = side.min(band.output_width - tile * side);
+    let top = band.down.start(band.index);
+    let height = band.down.outputs(band.index).min(band.output_height - top);
+    for tile in 0..band.across.tiles() {
+        let left = band.across.start(tile);
+        let width = band.across.outputs(tile).min(band.output_width - left);
+        let rows = band.rows_of(tile, layout);
         let mut channel = 0;
         while channel < layout.channels {
             // SAFETY: the caller's; rows and columns end with the output.
             unsafe {
-                let from = from.add(tile * layout.row + channel);
                 let mut half = [[s.zero(); MOST]; 4];
                 for j in 0..N {
                     let mut column = [s.zero(); MOST];
                     for i in 0..N {
-                        column[i] = s.load(from.add((i * N + j) * layout.position));
+                        let position = i * N + j;
+                        let at = rows[class(N, position)] + position * layout.position + channel;
+                        column[i] = s.load(from.add(at));
                     }
                     let column = transform_products::<S, N>(s, &column);
                     for i in 0..side {
@@ -286,10 +374,10 @@ unsafe fn outputs_of<S: Simd, const N: usize>(
                     }
                 }
                 let bias = s.load(finish.bias.add(channel));
-                for (i, line) in half.iter().enumerate().take(rows) {
+                for (i, line) in half.iter().enumerate().take(height) {
                     let line = transform_products::<S, N>(s, line);
-                    for (j, v) in line.iter().enumerate().take(columns) {
-                        let at = (i * band.output_width + tile * side + j) * layout.channels + channel;
+                    for (j, v) in line.iter().enumerate().take(width) {
+                        let at = (i * band.output_width + left + j) * finish.channels + channel;
                         let mut v = s.add(*v, bias);
                         if !finish.residual.is_null() {
                             v = s.add(v, s.load(finish.residual.add(at)));
@@ -307,7 +395,7 @@ unsafe fn outputs_of<S: Simd, const N: usize>(
 }
 
 #[inline(always)]
-unsafe fn inputs_1<S: Simd>(
+unsafe fn inputs<S: Simd>(
     s: S,
     image: *const f32,
     zeros: *const f32,
@@ -316,24 +404,16 @@ unsafe fn inputs_1<S: Simd>(
     to: *mut f32,
 ) {
     // SAFETY: the caller's.
-    unsafe { inputs_of::<S, 6>(s, image, zeros, band, layout, to) }
+    unsafe {
+        match band.algorithm {
+            Algorithm::Stride1 => inputs_of_side::<S, 6>(s, image, zeros, band, layout, to),
+            Algorithm::Stride2 => inputs_of_side::<S, 5>(s, image, zeros, band, layout, to),
+        }
+    }
 }
 
 #[inline(always)]
-unsafe fn inputs_2<S: Simd>(
-    s: S,
-    image: *const f32,
-    zeros: *const f32,
-    band: Band,
-    layout: Layout,
-    to: *mut f32,
-) {
-    // SAFETY: the caller's.
-    unsafe { inputs_of::<S, 5>(s, image, zeros, band, layout, to) }
-}
-
-#[inline(always)]
-unsafe fn outputs_1<S: Simd>(
+unsafe fn outputs<S: Simd>(
     s: S,
     from: *const f32,
     band: Band,
@@ -342,37 +422,21 @@ unsafe fn outputs_1<S: Simd>(
     finish: OutputFinish,
 ) {
     // SAFETY: the caller's.
-    unsafe { outputs_of::<S, 6>(s, from, band, layout, out, finish) }
-}
-
-#[inline(always)]
-unsafe fn outputs_2<S: Simd>(
-    s: S,
-    from: *const f32,
-    band: Band,
-    layout: Layout,
-    out: *mut f32,
-    finish: OutputFinish,
-) {
-    // SAFETY: the caller's.
-    unsafe { outputs_of::<S, 5>(s, from, band, layout, out, finish) }
+    unsafe {
+        match band.algorithm {
+            Algorithm::Stride1 => outputs_of_side::<S, 6>(s, from, band, layout, out, finish),
+            Algorithm::Stride2 => outputs_of_side::<S, 5>(s, from, band, layout, out, finish),
+        }
+    }
 }
 
 per_set!(
-    /// A band's inputs, stride 1.
-    unsafe fn inputs_1_of(image: *const f32, zeros: *const f32, band: Band, layout: Layout, to: *mut f32) = inputs_1
+    /// The transforms of a band's inputs.
+    unsafe fn inputs_of(image: *const f32, zeros: *const f32, band: Band, layout: Layout, to: *mut f32) = inputs
 );
 per_set!(
-    /// A band's inputs, stride 2.
-    unsafe fn inputs_2_of(image: *const f32, zeros: *const f32, band: Band, layout: Layout, to: *mut f32) = inputs_2
-);
-per_set!(
-    /// A band's outputs, stride 1.
-    unsafe fn outputs_1_of(from: *const f32, band: Band, layout: Layout, out: *mut f32, finish: OutputFinish) = outputs_1
-);
-per_set!(
-    /// A band's outputs, stride 2.
-    unsafe fn outputs_2_of(from: *const f32, band: Band, layout: Layout, out: *mut f32, finish: OutputFinish) = outputs_2
+    /// A band's outputs from the products.
+    unsafe fn outputs_of(from: *const f32, band: Band, layout: Layout, out: *mut f32, finish: OutputFinish) = outputs
 );
 
 /// The shapes of a fast convolution's input and output, for one image.
@@ -383,8 +447,22 @@ struct Geometry {
     output_height: usize,
     output_width: usize,
     /// Rows of tiles, and tiles in each.
-    bands: usize,
-    tiles: usize,
+    down: Tiling,
+    across: Tiling,
+}
+
+impl Geometry {
+    fn bands(&self) -> usize {
+        self.down.tiles()
+    }
+
+    /// How many rows the bands before `band`, counted over all images, have in each class of positions.
+    fn rows_before(&self, band: usize) -> [usize; 4] {
+        let (image, index) = (band / self.bands(), band % self.bands());
+        let whole = image * self.down.whole + index.min(self.down.whole);
+        let (all, some) = (self.across.tiles(), self.across.whole);
+        [band * all, band * some, whole * all, whole * some]
+    }
 }
 
 /// A 3x3 convolution, padded by 1, by fast tiles.
@@ -399,24 +477,11 @@ pub(crate) struct FastConvolution {
     zeros: Aligned,
 }
 
-/// A pointer that threads share, each for rows of its own.
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-
-// SAFETY: every thread is given other bands, whose rows are apart.
-unsafe impl Send for Shared {}
-// SAFETY: the same.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    /// A method, so that closures capture the whole.
-    fn pointer(self) -> *mut f32 {
-        self.0
-    }
-}
-
-/// Tiles whose transforms stay in the second-level cache.
-const TILES: usize = 56;
+/// Of so many channels each there is a tile in a block: for twice the channels the filters, which are
+/// read once a block, are four times as large, and the transforms of a tile twice.
+const CHANNELS_A_TILE: usize = 4;
+/// At least so many tiles are in a block: a product's tile of rows.
+const FEWEST_TILES: usize = 14;
 /// Filters of more bytes than this are better read once by all threads together than by each.
 const SHARED_FILTERS: usize = 4 << 20;
 
@@ -462,15 +527,14 @@ impl FastConvolution {
             Algorithm::Stride1 => 1,
             Algorithm::Stride2 => 2,
         };
-        let side = self.algorithm.outputs();
         let (output_height, output_width) = (height.div_ceil(stride), width.div_ceil(stride));
         Geometry {
             height,
             width,
             output_height,
             output_width,
-            bands: output_height.div_ceil(side),
-            tiles: output_width.div_ceil(side),
+            down: Tiling::new(self.algorithm, output_height),
+            across: Tiling::new(self.algorithm, output_width),
         }
     }
 
@@ -495,8 +559,9 @@ impl FastConvolution {
             out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
             "the output"
         );
-        let bands = images * geometry.bands;
-        let most = (TILES / geometry.tiles).max(1);
+        let bands = images * geometry.bands();
+        let tiles = (self.input_channels.max(self.output_channels) / CHANNELS_A_TILE).max(FEWEST_TILES);
+        let most = (tiles / geometry.across.tiles()).max(1);
         let shared = Shared(out.as_mut_ptr());
         let block = |context: Context<'_>, bands: Range<usize>| {
             // SAFETY: the lengths were asserted, and no two blocks have the same bands.
@@ -540,20 +605,24 @@ impl FastConvolution {
         let Context {
             set, pool, threads, ..
         } = context;
+        let n = self.algorithm.inputs();
         let positions = self.algorithm.positions();
-        let rows = bands.len() * geometry.tiles;
+        let before = geometry.rows_before(bands.start);
+        let rows_of = |band: usize| {
+            let rows = geometry.rows_before(band);
+            [0, 1, 2, 3].map(|class| rows[class] - before[class])
+        };
+        let rows = rows_of(bands.end);
         // Rows and positions whose distances are multiples of 4 KiB would share a few lines of the cache.
         let layout = |channels: usize| {
             let row = if channels >= 256 { channels + 16 } else { channels };
             Layout {
                 channels,
+                rows: rows[0],
                 row,
-                position: rows * row + 16,
+                position: (rows[0] + 1) * row + 16,
             }
         };
-        let (inputs, outputs) = (layout(self.input_channels), layout(self.output_channels));
-        let mut transformed = pool.take(positions * inputs.position);
-        let mut products = pool.take(positions * outputs.position);
         let each = |n: usize, work: &(dyn Fn(usize) + Sync)| {
             if threads > 1 {
                 (0..n).into_par_iter().for_each(work);
@@ -561,99 +630,103 @@ impl FastConvolution {
                 (0..n).for_each(work);
             }
         };
-        // Where an image and a band of it are.
+        // An image and a band of it.
         let place = |band: usize| {
-            let (image, index) = (band / geometry.bands, band % geometry.bands);
+            let (image, index) = (band / geometry.bands(), band % geometry.bands());
             let Geometry {
                 height,
                 width,
                 output_height,
                 output_width,
-                tiles,
-                ..
+                down,
+                across,
             } = geometry;
-            (
-                image,
-                Band {
-                    height,
-                    width,
-                    index,
-                    tiles,
-                    output_height,
-                    output_width,
-                },
-            )
+            let band = Band {
+                algorithm: self.algorithm,
+                height,
+                width,
+                index,
+                down,
+                across,
+                output_height,
+                output_width,
+                rows: rows_of(band),
+            };
+            (image, band)
         };
-        let first = bands.start;
 
+        let inputs = layout(self.input_channels);
+        let mut transformed = pool.take(positions * inputs.position);
         let to = Shared(transformed.as_mut_ptr());
         each(bands.len(), &|i| {
-            let (image, band) = place(first + i);
+            let (image, band) = place(bands.start + i);
             let len = geometry.height * geometry.width * self.input_channels;
             let image = &input[image * len..(image + 1) * len];
-            let row = i * geometry.tiles * inputs.row;
             // SAFETY: the buffer has rows for all tiles of all bands at each position, and the zeros are
             // as many as channels, which `new` made whole vectors.
             context.timed(Part::Transforms, 0, || unsafe {
-                let to = to.pointer().add(row);
-                match self.algorithm {
-                    Algorithm::Stride1 => {
-                        inputs_1_of(set, image.as_ptr(), self.zeros.as_ptr(), band, inputs, to)
-                    }
-                    Algorithm::Stride2 => {
-                        inputs_2_of(set, image.as_ptr(), self.zeros.as_ptr(), band, inputs, to)
-                    }
-                }
+                inputs_of(
+                    set,
+                    image.as_ptr(),
+                    self.zeros.as_ptr(),
+                    band,
+                    inputs,
+                    to.pointer(),
+                );
             });
         });
 
+        // Threads share the columns, from products to outputs, so that none waits for the others between.
+        let transformed = &*transformed;
+        let width = set.panel();
+        let panels = self.output_channels / width;
+        let groups = if threads > 1 { (4 * threads).min(panels) } else { 1 };
         let filter_len = self.input_channels * self.output_channels;
-        let product_of = |(position, to): (usize, &mut [f32])| {
-            let left = &transformed[position * inputs.position..(position + 1) * inputs.position];
-            let right = Panels {
-                values: &self.filters[position * filter_len..(position + 1) * filter_len],
-                depth: self.input_channels,
-                columns: self.output_channels,
-            };
-            let left = Left::rows(left, rows, inputs.row, self.input_channels);
-            context.timed(Part::Winograd, 2 * rows * filter_len, || {
-                product(set, left, right, to, outputs.row, Finish::NOTHING);
-            });
-        };
-        if threads > 1 {
-            products
-                .par_chunks_mut(outputs.position)
-                .enumerate()
-                .for_each(product_of);
-        } else {
-            products
-                .chunks_mut(outputs.position)
-                .enumerate()
-                .for_each(product_of);
-        }
-
-        let products = &products;
-        each(bands.len(), &|i| {
-            let (image, band) = place(first + i);
-            let side = self.algorithm.outputs();
-            let top = image * geometry.output_height + band.index * side;
-            let at = top * geometry.output_width * self.output_channels;
-            let from = &products[i * geometry.tiles * outputs.row..];
-            let residual = residual.map_or(std::ptr::null(), |r| r[at..].as_ptr());
-            let finish = OutputFinish {
-                bias: self.bias.as_ptr(),
-                residual,
-                relu,
-            };
-            // SAFETY: the buffer has rows for all tiles of all bands at each position; the output is the
-            // caller's.
-            context.timed(Part::Transforms, 0, || unsafe {
-                let to = out.pointer().add(at);
-                match self.algorithm {
-                    Algorithm::Stride1 => outputs_1_of(set, from.as_ptr(), band, outputs, to, finish),
-                    Algorithm::Stride2 => outputs_2_of(set, from.as_ptr(), band, outputs, to, finish),
+        each(groups, &|group| {
+            let share = group * panels / groups..(group + 1) * panels / groups;
+            let (first, columns) = (share.start * width, share.len() * width);
+            let outputs = layout(columns);
+            let mut products = pool.take(positions * outputs.position);
+            for (position, to) in products.chunks_exact_mut(outputs.position).enumerate() {
+                let rows = rows[class(n, position)];
+                if rows == 0 {
+                    continue;
                 }
-            });
+                let left = &transformed[position * inputs.position..(position + 1) * inputs.position];
+                let from = position * filter_len + first * self.input_channels;
+                let right = Panels {
+                    values: &self.filters[from..from + self.input_channels * columns],
+                    depth: self.input_channels,
+                    columns,
+                };
+                let left = Left::rows(left, rows, inputs.row, self.input_channels);
+                context.timed(Part::Winograd, 2 * rows * self.input_channels * columns, || {
+                    product(set, left, right, to, outputs.row, Finish::NOTHING);
+                });
+            }
+            for band in bands.clone() {
+                let (image, band) = place(band);
+                let top = image * geometry.output_height + band.down.start(band.index);
+                let at = top * geometry.output_width * self.output_channels + first;
+                let finish = OutputFinish {
+                    bias: self.bias[first..].as_ptr(),
+                    residual: residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
+                    relu,
+                    channels: self.output_channels,
+                };
+                // SAFETY: the buffer has rows for all tiles of all bands at each position; the output is
+                // the caller's, and these columns of it are this group's alone.
+                context.timed(Part::Transforms, 0, || unsafe {
+                    outputs_of(
+                        set,
+                        products.as_ptr(),
+                        band,
+                        outputs,
+                        out.pointer().add(at),
+                        finish,
+                    );
+                });
+            }
         });
     }
 }
