@@ -106,12 +106,21 @@ impl RowSums {
     #[inline(always)]
     fn add(&mut self, centred: &[f64], centre: &[f64], mean: f64) {
         let (mut square, mut about, mut sum) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        for (z, c) in centred.chunks(LANES).zip(centre.chunks(LANES)) {
-            for (lane, (z, c)) in z.iter().zip(c).enumerate() {
-                square[lane] += z * z;
-                about[lane] += z * (c - mean);
-                sum[lane] += z;
+        let mut add = |lane: usize, z: f64, c: f64| {
+            square[lane] += z * z;
+            about[lane] += z * (c - mean);
+            sum[lane] += z;
+        };
+        // Whole chunks apart, so that they are added in registers.
+        let (centred, last) = centred.as_chunks::<LANES>();
+        let (centre, last_centre) = centre.as_chunks::<LANES>();
+        for (z, c) in centred.iter().zip(centre) {
+            for lane in 0..LANES {
+                add(lane, z[lane], c[lane]);
             }
+        }
+        for (lane, (z, c)) in last.iter().zip(last_centre).enumerate() {
+            add(lane, *z, *c);
         }
         self.square += square.iter().sum::<f64>();
         self.about += about.iter().sum::<f64>();

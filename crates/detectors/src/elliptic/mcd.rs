@@ -220,7 +220,7 @@ fn concentrate(data: &Rows, start: Vec<usize>, steps: usize) -> Result<Candidate
                 increased: false,
             });
         }
-        let next_measure = Measure::of(data, reference.as_ref(), &next)?;
+        let next_measure = Measure::of(data, reference.as_mut(), &next)?;
         previous = Some((std::mem::replace(&mut support, next), measure.log_determinant()));
         measure = next_measure;
         left -= 1;

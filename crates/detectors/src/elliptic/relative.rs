@@ -5,11 +5,14 @@
 //! `1 + U D U'`, where the columns of U are the k rows that came, the k that went (both over the root of h) and the new
 //! mean, and D is 1 for those that came and -1 for the rest. By the identities of Sylvester and of Woodbury, its
 //! determinant is that of `-(D + U'U)` up to a sign, and its inverse is `1 - U (D + U'U)^-1 U'`: 2k + 1 numbers a row
-//! instead of p.
+//! instead of p. All of them are inner products with exchanged rows, most of which were exchanged a step before, and are
+//! kept.
+
+use std::collections::BTreeMap;
 
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_unit_lower_triangular_in_place;
-use faer::{Accum, Mat, MatRef, Par};
+use faer::{Accum, Mat, Par};
 
 use super::scatter::{Estimate, Rows, square};
 use crate::DetectorError;
@@ -25,6 +28,8 @@ pub(super) struct Reference {
     log_determinant: f64,
     white: Rows,
     squares: Vec<f64>,
+    /// Inner products of all rows with those that were exchanged.
+    products: BTreeMap<usize, Vec<f64>>,
 }
 
 impl Reference {
@@ -37,6 +42,7 @@ impl Reference {
             log_determinant: estimate.log_determinant,
             white,
             squares,
+            products: BTreeMap::new(),
         })
     }
 
@@ -46,43 +52,49 @@ impl Reference {
     }
 
     /// The estimate of another support of as many rows; `None` where that differs too much.
-    pub(super) fn change(&self, support: &[usize]) -> Option<Change> {
-        let (p, h) = (self.white.columns(), support.len());
+    pub(super) fn change(&mut self, support: &[usize]) -> Option<Change> {
+        let h = support.len() as f64;
         let (came, went) = differences(&self.support, support);
-        let r = came.len() + went.len() + 1;
-        if came.len() != went.len() || 2 * r > p {
+        let k = came.len();
+        if k != went.len() || 2 * (2 * k + 1) > self.white.columns() {
             return None;
         }
-        let scale = 1.0 / (h as f64).sqrt();
-        let mut u = vec![0.0; p * r];
-        let (exchanged, mean) = u.split_at_mut(p * (r - 1));
-        for (c, (column, i)) in exchanged
-            .chunks_exact_mut(p)
-            .zip(came.iter().chain(&went))
-            .enumerate()
-        {
-            let sign = if c < came.len() { 1.0 } else { -1.0 };
-            for ((u, mean), z) in column.iter_mut().zip(mean.iter_mut()).zip(self.white.row(*i)) {
-                *u = z * scale;
-                *mean += sign * z;
+        let exchanged: Vec<usize> = came.into_iter().chain(went).collect();
+        self.multiply(&exchanged);
+        let columns: Vec<&[f64]> = exchanged
+            .iter()
+            .filter_map(|i| self.products.get(i).map(Vec::as_slice))
+            .collect();
+        // Inner products of all rows with U, which is the exchanged rows and the new mean.
+        let (n, r) = (self.white.len(), columns.len() + 1);
+        let mut products = Mat::<f64>::zeros(n, r);
+        let mut mean = vec![0.0; n];
+        for (c, column) in columns.iter().enumerate() {
+            let sign = if c < k { 1.0 } else { -1.0 };
+            let out = products.col_as_slice_mut(c);
+            for ((out, mean), product) in out.iter_mut().zip(&mut mean).zip(*column) {
+                *out = product / h.sqrt();
+                *mean += sign * product;
             }
         }
-        mean.iter_mut().for_each(|m| *m /= h as f64);
-        let columns = MatRef::from_column_major_slice(&u, p, r);
+        mean.iter_mut().for_each(|m| *m /= h);
+        products.col_as_slice_mut(r - 1).copy_from_slice(&mean);
+        // Their rows that were exchanged, and the new mean of them, are U'U.
         let mut factor = Mat::<f64>::zeros(r, r);
-        matmul(
-            factor.as_mut(),
-            Accum::Replace,
-            columns.transpose(),
-            columns,
-            1.0,
-            Par::Seq,
-        );
-        let with_mean: Vec<f64> = (0..r).map(|i| factor[(i, r - 1)]).collect();
-        let pivots = quasidefinite(&mut factor, came.len())?;
+        for c in 0..r {
+            let column = products.col_as_slice(c);
+            let mut of_mean = 0.0;
+            for (row, i) in exchanged.iter().enumerate() {
+                factor[(row, c)] = column[*i] / h.sqrt();
+                of_mean += if row < k { column[*i] } else { -column[*i] };
+            }
+            factor[(r - 1, c)] = of_mean / h;
+        }
+        let with_mean: Vec<f64> = (0..r).map(|c| factor[(r - 1, c)]).collect();
+        let pivots = quasidefinite(&mut factor, k)?;
         let relative: f64 = pivots.iter().map(|d| d.abs().ln()).sum();
         Some(Change {
-            u,
+            products,
             with_mean,
             factor,
             pivots,
@@ -90,24 +102,38 @@ impl Reference {
         })
     }
 
-    /// Squared Mahalanobis distances by a change's estimate.
-    pub(super) fn distances(&self, change: &Change) -> Vec<f64> {
-        let (p, n, r) = (self.white.columns(), self.white.len(), change.pivots.len());
-        // A row of it for each column of U, so that what follows runs along rows of data.
-        let mut products = Mat::<f64>::zeros(n, r);
+    /// Inner products of all rows with those named, as far as they are not there.
+    fn multiply(&mut self, names: &[usize]) {
+        let missing: Vec<usize> = names
+            .iter()
+            .copied()
+            .filter(|i| !self.products.contains_key(i))
+            .collect();
+        let rows = self.white.select(&missing);
+        let mut products = Mat::<f64>::zeros(self.white.len(), missing.len());
         matmul(
             products.as_mut(),
             Accum::Replace,
             self.white.matrix().transpose(),
-            MatRef::from_column_major_slice(&change.u, p, r),
+            rows.matrix(),
             1.0,
             Par::Seq,
         );
-        let mean_square = change.with_mean[r - 1];
+        for (c, i) in missing.into_iter().enumerate() {
+            self.products.insert(i, products.col_as_slice(c).to_vec());
+        }
+    }
+
+    /// Squared Mahalanobis distances by a change's estimate.
+    pub(super) fn distances(&self, change: &Change) -> Vec<f64> {
+        let last = change.pivots.len() - 1;
+        // A row of it for each column of U, so that what follows runs along rows of data.
+        let mut products = change.products.clone();
+        let mean_square = change.with_mean[last];
         let mut distances: Vec<f64> = self
             .squares
             .iter()
-            .zip(products.col_as_slice(r - 1))
+            .zip(products.col_as_slice(last))
             .map(|(square, mean)| square - 2.0 * mean + mean_square)
             .collect();
         for (c, with_mean) in change.with_mean.iter().enumerate() {
@@ -133,8 +159,8 @@ impl Reference {
 /// The estimate of a support, as seen from a [`Reference`].
 #[derive(Debug)]
 pub(super) struct Change {
-    /// p x (2k + 1), a column after another.
-    u: Vec<f64>,
+    /// Inner products of all rows with the columns of U, n x (2k + 1).
+    products: Mat<f64>,
     /// U' times the new mean.
     with_mean: Vec<f64>,
     /// L of `L diag(pivots) L' = D + U'U`.
@@ -209,7 +235,7 @@ pub(super) enum Measure {
 impl Measure {
     pub(super) fn of(
         data: &Rows,
-        reference: Option<&Reference>,
+        reference: Option<&mut Reference>,
         support: &[usize],
     ) -> Result<Measure, DetectorError> {
         match reference.and_then(|r| r.change(support)) {
@@ -260,7 +286,7 @@ mod tests {
         let data = Rows::new(x.view());
         let before: Vec<usize> = (0..h).collect();
         let estimate = Estimate::of(&data, &before).unwrap();
-        let reference = Reference::new(&data, &before, &estimate).unwrap();
+        let mut reference = Reference::new(&data, &before, &estimate).unwrap();
         for exchanged in [0, 1, 3, 5] {
             let after: Vec<usize> = (exchanged..h).chain(h + 7..h + 7 + exchanged).collect();
             let change = reference.change(&after).unwrap();

@@ -1,8 +1,8 @@
 //! Products of packed rows in f64: the innermost loops.
 //!
 //! Rows are packed in strips of [`STRIP`] rows, column by column: entry c of row r is at `c * STRIP + r`. A kernel
-//! multiplies two strips with a third and adds to [`LEFT`] x [`STRIP`] sums: enough independent chains of
-//! multiply-adds to hide their latency, and few enough for the registers.
+//! multiplies two strips, or one, with another and adds to a block of sums for each: two are as many sums as fit the
+//! registers, and either are independent chains of multiply-adds enough to hide their latency.
 //!
 //! All kernels do the same operations in the same order for every pair of rows, so that they give the same bytes, on
 //! any machine with fused multiply-adds, wherever the pair lies: products are summed column by column by fused
@@ -10,11 +10,9 @@
 
 /// Rows that are interleaved.
 pub(super) const STRIP: usize = 8;
-/// Rows of the left-hand side that a kernel takes: two strips.
-pub(super) const LEFT: usize = 2 * STRIP;
 
-/// Sums of [`LEFT`] rows (the inner index) by [`STRIP`] rows.
-pub(super) type Sums = [[f64; LEFT]; STRIP];
+/// Sums of the rows of a strip on the left-hand side (the inner index) by those of the one on the right-hand side.
+pub(super) type Block = [[f64; STRIP]; STRIP];
 
 /// Whether fused multiply-adds are instructions wherever this is run, not function calls.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
@@ -47,27 +45,31 @@ impl Kernel {
         Kernel::Portable
     }
 
-    /// Adds the products of two strips and a third. All hold the same columns: what is in some only, is left out.
-    pub(super) fn multiply(self, left: [&[f64]; 2], right: &[f64], sums: &mut Sums) {
-        let columns = left[0].len().min(left[1].len()).min(right.len()) / STRIP;
-        let [a, b] = left.map(|strip| &strip[..columns * STRIP]);
+    /// Adds the products of one or two strips with another to a block each. All hold the same columns: what is in some
+    /// only, is left out.
+    pub(super) fn multiply<const N: usize>(self, left: [&[f64]; N], right: &[f64], blocks: &mut [Block; N]) {
+        let columns = left
+            .iter()
+            .fold(right.len(), |least, strip| least.min(strip.len()))
+            / STRIP;
+        let left = left.map(|strip| &strip[..columns * STRIP]);
         let right = &right[..columns * STRIP];
         match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => x86::avx512(a, b, right, sums),
+            Kernel::Avx512 => x86::avx512(left, right, blocks),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => x86::avx2(a, b, right, sums),
-            Kernel::Portable => portable::<FUSED>([a, b], right, sums),
+            Kernel::Avx2 => x86::avx2(left, right, blocks),
+            Kernel::Portable => portable::<FUSED>(&left, right, blocks),
         }
     }
 }
 
 /// The safe twin of the others, if `FUSE`.
-fn portable<const FUSE: bool>(left: [&[f64]; 2], right: &[f64], sums: &mut Sums) {
+fn portable<const FUSE: bool>(left: &[&[f64]], right: &[f64], blocks: &mut [Block]) {
     /// Rows of the right-hand side whose sums fit the registers together.
     const PART: usize = 4;
-    for (s, strip) in left.into_iter().enumerate() {
-        for (p, sums) in sums.chunks_exact_mut(PART).enumerate() {
+    for (strip, block) in left.iter().zip(blocks) {
+        for (p, sums) in block.chunks_exact_mut(PART).enumerate() {
             let mut local = [[0.0; STRIP]; PART];
             for (x, y) in strip.chunks_exact(STRIP).zip(right.chunks_exact(STRIP)) {
                 for (local, y) in local.iter_mut().zip(&y[p * PART..]) {
@@ -76,10 +78,8 @@ fn portable<const FUSE: bool>(left: [&[f64]; 2], right: &[f64], sums: &mut Sums)
                     }
                 }
             }
-            for (sums, local) in sums.iter_mut().zip(&local) {
-                for (sum, local) in sums[s * STRIP..].iter_mut().zip(local) {
-                    *sum += local;
-                }
+            for (sum, local) in sums.as_flattened_mut().iter_mut().zip(local.as_flattened()) {
+                *sum += local;
             }
         }
     }
@@ -91,55 +91,58 @@ mod x86 {
 
     use std::arch::x86_64::*;
 
-    use super::{STRIP, Sums};
+    use super::{Block, STRIP};
+
+    /// Whether pointers may run over all strips together.
+    fn are_alike(left: &[&[f64]], right: &[f64]) -> bool {
+        right.len().is_multiple_of(STRIP) && left.iter().all(|strip| strip.len() == right.len())
+    }
 
     /// The caller has seen the processor's `avx512f`, and cut all strips to the same number of columns.
-    pub(super) fn avx512(a: &[f64], b: &[f64], right: &[f64], sums: &mut Sums) {
+    pub(super) fn avx512<const N: usize>(left: [&[f64]; N], right: &[f64], blocks: &mut [Block; N]) {
         // Checked again here, as pointers run over them.
-        assert!(a.len() == right.len() && b.len() == right.len() && a.len().is_multiple_of(STRIP));
+        assert!(are_alike(&left, right));
         // SAFETY: `Kernel::Avx512` is made only after avx512f was detected; lengths were checked just now.
-        unsafe { avx512_columns(a, b, right, sums) }
+        unsafe { avx512_columns(left, right, blocks) }
     }
 
     /// # Safety
     /// The processor has avx512f; strips are of equal length, a multiple of `STRIP`.
     #[target_feature(enable = "avx512f")]
-    unsafe fn avx512_columns(a: &[f64], b: &[f64], right: &[f64], sums: &mut Sums) {
-        let mut low = [_mm512_setzero_pd(); STRIP];
-        let mut high = [_mm512_setzero_pd(); STRIP];
-        let (a, b, right) = (a.as_ptr(), b.as_ptr(), right[..a.len()].as_ptr_range());
+    unsafe fn avx512_columns<const N: usize>(left: [&[f64]; N], right: &[f64], blocks: &mut [Block; N]) {
+        let mut sums = [[_mm512_setzero_pd(); STRIP]; N];
+        let (end, right) = (right.len(), right.as_ptr());
+        let left = left.map(|strip| strip.as_ptr());
         let mut at = 0;
-        let end = (right.end as usize - right.start as usize) / size_of::<f64>();
         while at < end {
-            // SAFETY: a column of all three strips is at `at .. at + STRIP`, and `at + STRIP <= end`, their length.
-            let (x, z) = unsafe { (_mm512_loadu_pd(a.add(at)), _mm512_loadu_pd(b.add(at))) };
+            // SAFETY: a column of every strip is at `at .. at + STRIP`, and `at + STRIP <= end`, their length.
+            let x = left.map(|strip| unsafe { _mm512_loadu_pd(strip.add(at)) });
             for j in 0..STRIP {
                 // SAFETY: as above.
-                let y = _mm512_set1_pd(unsafe { *right.start.add(at + j) });
-                low[j] = _mm512_fmadd_pd(x, y, low[j]);
-                high[j] = _mm512_fmadd_pd(z, y, high[j]);
+                let y = _mm512_set1_pd(unsafe { *right.add(at + j) });
+                for (sums, x) in sums.iter_mut().zip(x) {
+                    sums[j] = _mm512_fmadd_pd(x, y, sums[j]);
+                }
             }
             at += STRIP;
         }
-        for (j, sums) in sums.iter_mut().enumerate() {
-            let (low_sums, high_sums) = sums.split_at_mut(STRIP);
-            let (l, h) = (low_sums.as_mut_ptr(), high_sums.as_mut_ptr());
-            // SAFETY: both are 8 f64 long.
-            unsafe {
-                _mm512_storeu_pd(l, _mm512_add_pd(_mm512_loadu_pd(l), low[j]));
-                _mm512_storeu_pd(h, _mm512_add_pd(_mm512_loadu_pd(h), high[j]));
+        for (block, sums) in blocks.iter_mut().zip(sums) {
+            for (out, sum) in block.iter_mut().zip(sums) {
+                let out = out.as_mut_ptr();
+                // SAFETY: it is 8 f64 long.
+                unsafe { _mm512_storeu_pd(out, _mm512_add_pd(_mm512_loadu_pd(out), sum)) };
             }
         }
     }
 
     /// The caller has seen the processor's `avx2` and `fma`, and cut all strips to the same number of columns.
-    pub(super) fn avx2(a: &[f64], b: &[f64], right: &[f64], sums: &mut Sums) {
-        assert!(a.len() == right.len() && b.len() == right.len() && a.len().is_multiple_of(STRIP));
-        for (s, strip) in [a, b].into_iter().enumerate() {
+    pub(super) fn avx2<const N: usize>(left: [&[f64]; N], right: &[f64], blocks: &mut [Block; N]) {
+        assert!(are_alike(&left, right));
+        for (strip, block) in left.into_iter().zip(blocks) {
             for part in 0..STRIP / 4 {
                 // SAFETY: `Kernel::Avx2` is made only after avx2 and fma were detected; lengths were checked just now;
                 // `4 part + 4 <= STRIP`.
-                unsafe { avx2_columns(strip, right, s, part, sums) }
+                unsafe { avx2_columns(strip, right, part, block) }
             }
         }
     }
@@ -147,9 +150,9 @@ mod x86 {
     /// Eight rows by four, so that sums fit sixteen registers.
     ///
     /// # Safety
-    /// The processor has avx2 and fma; strips are of equal length, a multiple of `STRIP`; `s` and `part` are 0 or 1.
+    /// The processor has avx2 and fma; strips are of equal length, a multiple of `STRIP`; `part` is 0 or 1.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2_columns(strip: &[f64], right: &[f64], s: usize, part: usize, sums: &mut Sums) {
+    unsafe fn avx2_columns(strip: &[f64], right: &[f64], part: usize, block: &mut Block) {
         let mut low = [_mm256_setzero_pd(); 4];
         let mut high = [_mm256_setzero_pd(); 4];
         for (x, y) in strip.chunks_exact(STRIP).zip(right.chunks_exact(STRIP)) {
@@ -164,8 +167,7 @@ mod x86 {
             }
         }
         for j in 0..4 {
-            let sums = &mut sums[4 * part + j][s * STRIP..(s + 1) * STRIP];
-            let (low_sums, high_sums) = sums.split_at_mut(4);
+            let (low_sums, high_sums) = block[4 * part + j].split_at_mut(4);
             let (l, h) = (low_sums.as_mut_ptr(), high_sums.as_mut_ptr());
             // SAFETY: both are 4 f64 long.
             unsafe {
@@ -210,18 +212,39 @@ mod tests {
         all
     }
 
+    /// Blocks of two strips, not zero.
+    fn start() -> [Block; 2] {
+        std::array::from_fn(|s| std::array::from_fn(|j| std::array::from_fn(|i| (s * 5 + i * 7 + j) as f64)))
+    }
+
+    fn bits(blocks: &[Block]) -> Vec<u64> {
+        blocks
+            .as_flattened()
+            .as_flattened()
+            .iter()
+            .map(|v| v.to_bits())
+            .collect()
+    }
+
     #[test]
     fn every_kernel_gives_the_bytes_of_the_safe_one() {
         for columns in [0, 1, 37, 256] {
             let (a, b, right) = (strip(1, columns), strip(2, columns), strip(3, columns));
-            let start: Sums = std::array::from_fn(|j| std::array::from_fn(|i| (i * 7 + j) as f64));
-            let mut expected = start;
-            portable::<true>([&a, &b], &right, &mut expected);
+            let mut expected = start();
+            portable::<true>(&[&a, &b], &right, &mut expected);
             for kernel in kernels() {
-                let mut sums = start;
-                kernel.multiply([&a, &b], &right, &mut sums);
-                let bits = |s: &Sums| s.as_flattened().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&sums), bits(&expected), "{kernel:?}, {columns} columns");
+                let mut both = start();
+                kernel.multiply([&a, &b], &right, &mut both);
+                assert_eq!(bits(&both), bits(&expected), "{kernel:?}, {columns} columns");
+                let [mut first, mut second] = start().map(|block| [block]);
+                kernel.multiply([&a], &right, &mut first);
+                kernel.multiply([&b], &right, &mut second);
+                let alone = [first, second].concat();
+                assert_eq!(
+                    bits(&alone),
+                    bits(&expected),
+                    "{kernel:?}, {columns} columns, one strip"
+                );
             }
         }
     }
@@ -230,17 +253,18 @@ mod tests {
     fn sums_are_products() {
         let columns = 300;
         let (a, b, right) = (strip(1, columns), strip(2, columns), strip(3, columns));
-        let (mut fused, mut plain) = ([[1.0; LEFT]; STRIP], [[1.0; LEFT]; STRIP]);
-        portable::<true>([&a, &b], &right, &mut fused);
-        portable::<false>([&a, &b], &right, &mut plain);
-        for j in 0..STRIP {
-            for i in 0..LEFT {
-                let left = if i < STRIP { &a } else { &b };
-                let exact: f64 = (0..columns)
-                    .map(|c| left[c * STRIP + i % STRIP] * right[c * STRIP + j])
-                    .sum();
-                for sum in [fused[j][i], plain[j][i]] {
-                    assert!((sum - 1.0 - exact).abs() < 1e-13, "{sum} {exact}");
+        let (mut fused, mut plain) = (start(), start());
+        portable::<true>(&[&a, &b], &right, &mut fused);
+        portable::<false>(&[&a, &b], &right, &mut plain);
+        for (s, left) in [a, b].iter().enumerate() {
+            for j in 0..STRIP {
+                for i in 0..STRIP {
+                    let exact: f64 = (0..columns)
+                        .map(|c| left[c * STRIP + i] * right[c * STRIP + j])
+                        .sum();
+                    for sum in [fused[s][j][i], plain[s][j][i]] {
+                        assert!((sum - start()[s][j][i] - exact).abs() < 1e-13, "{sum} {exact}");
+                    }
                 }
             }
         }

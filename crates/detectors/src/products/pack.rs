@@ -36,45 +36,108 @@ pub(super) fn pack_strip<T: Element>(
     out: &mut [f64],
     sums: &mut [RowSums],
 ) {
-    pulp::Arch::new().dispatch(Pack {
-        rows,
-        from,
-        centre,
-        mean,
-        out,
-        sums,
-    });
+    let width = centre.len();
+    let mut centred = [[0.0; ROW]; STRIP];
+    for ((row, centred), sums) in rows.iter().zip(&mut centred).zip(sums) {
+        pulp::Arch::new().dispatch(Centring {
+            row: row.slice(s![from..from + width]),
+            centre,
+            mean,
+            out: &mut centred[..width],
+            sums,
+        });
+    }
+    // Not inside of the dispatched code, where it would become scatters, which take ten times as long.
+    for (c, out) in out.as_chunks_mut::<STRIP>().0.iter_mut().enumerate() {
+        for (out, row) in out.iter_mut().zip(&centred) {
+            *out = row[c];
+        }
+    }
 }
 
 /// A type, as its code must be inlined where vectors are wide, which closures need not be.
-struct Pack<'a, 'b, T> {
-    rows: &'a [ArrayView1<'b, T>],
-    from: usize,
+struct Centring<'a, 'b, T> {
+    row: ArrayView1<'b, T>,
     centre: &'a [f64],
     mean: f64,
     out: &'a mut [f64],
-    sums: &'a mut [RowSums],
+    sums: &'a mut RowSums,
 }
 
-impl<T: Element> pulp::NullaryFnOnce for Pack<'_, '_, T> {
+impl<T: Element> pulp::NullaryFnOnce for Centring<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let width = self.centre.len();
-        let mut centred = [[0.0; ROW]; STRIP];
-        for ((row, centred), sums) in self.rows.iter().zip(&mut centred).zip(self.sums) {
-            let centred = &mut centred[..width];
-            centre_part_of_row(row.slice(s![self.from..self.from + width]), self.centre, centred);
-            sums.add(centred, self.centre, self.mean);
+        centre_part_of_row(self.row, self.centre, self.out);
+        self.sums.add(self.out, self.centre, self.mean);
+    }
+}
+
+/// Bytes that come from memory at a time.
+const LINE: usize = 64;
+
+/// Columns of some rows that will be packed soon: they are asked for while processors multiply, which leaves memory idle.
+/// Nothing depends on it but time.
+pub(super) struct Ahead<'a, 'b, T> {
+    rows: &'a [ArrayView1<'b, T>],
+    /// Columns of a row, one for each line.
+    columns: std::iter::StepBy<std::ops::Range<usize>>,
+    next: std::iter::StepBy<std::ops::Range<usize>>,
+}
+
+impl<'a, 'b, T> Ahead<'a, 'b, T> {
+    pub(super) fn new(rows: &'a [ArrayView1<'b, T>], columns: std::ops::Range<usize>) -> Self {
+        let columns = columns.step_by((LINE / size_of::<T>()).max(1));
+        Ahead {
+            rows,
+            next: columns.clone(),
+            columns,
         }
-        for (c, out) in self.out.chunks_exact_mut(STRIP).enumerate() {
-            for (out, row) in out.iter_mut().zip(&centred) {
-                *out = row[c];
+    }
+
+    /// Lines that were not asked for yet.
+    pub(super) fn len(&self) -> usize {
+        let later = self.rows.len().saturating_sub(1) * self.columns.len();
+        if self.rows.is_empty() {
+            0
+        } else {
+            later + self.next.len()
+        }
+    }
+
+    /// Asks for the next lines.
+    pub(super) fn ask(&mut self, lines: usize) {
+        for _ in 0..lines {
+            let Some((row, later)) = self.rows.split_first() else {
+                return;
+            };
+            match self.next.next() {
+                Some(column) => {
+                    if let Some(entry) = row.get(column) {
+                        prefetch(entry);
+                    }
+                }
+                None => {
+                    self.rows = later;
+                    self.next = self.columns.clone();
+                }
             }
         }
     }
 }
+
+/// Brings what lies there to the second-level cache.
+#[cfg(target_arch = "x86_64")]
+fn prefetch<T>(entry: &T) {
+    #![expect(unsafe_code, reason = "prefetching is an intrinsic")]
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    // SAFETY: it is a hint, which reads nothing; the reference is valid besides.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(entry).cast()) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch<T>(_: &T) {}
 
 #[cfg(test)]
 mod tests {

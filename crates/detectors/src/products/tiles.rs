@@ -1,11 +1,10 @@
 //! Products of blocks of rows.
 
-use faer::Mat;
 use ndarray::{Array2, ArrayView1};
 use rayon::prelude::*;
 
-use super::kernel::{Kernel, LEFT, STRIP, Sums};
-use super::pack::{PANEL, pack_strip};
+use super::kernel::{Block as Sums, Kernel, STRIP};
+use super::pack::{Ahead, PANEL, pack_strip};
 use super::{Element, RowSums};
 
 /// Rows of a tile: a fixed number, so that what a tile computes depends on its rows alone.
@@ -25,9 +24,8 @@ impl Block {
         self.end - self.start
     }
 
-    /// A whole number of pairs, as kernels take two on the left-hand side.
     fn strips(self) -> usize {
-        self.len().div_ceil(LEFT) * 2
+        self.len().div_ceil(STRIP)
     }
 }
 
@@ -45,7 +43,23 @@ struct Tile {
     columns: Block,
     /// Indices of the blocks among all.
     blocks: (usize, usize),
-    values: Mat<f64>,
+    /// Sums of strips of rows by strips of columns, one column of strips after the other.
+    sums: Vec<Sums>,
+}
+
+impl Tile {
+    fn new(blocks: (usize, usize), rows: Block, columns: Block) -> Tile {
+        Tile {
+            rows,
+            columns,
+            blocks,
+            sums: vec![[[0.0; STRIP]; STRIP]; rows.strips() * columns.strips()],
+        }
+    }
+
+    fn at(&self, row: usize, column: usize) -> f64 {
+        self.sums[column / STRIP * self.rows.strips() + row / STRIP][column % STRIP][row % STRIP]
+    }
 }
 
 impl Blocks {
@@ -84,12 +98,7 @@ impl Blocks {
         let mut tiles = vec![];
         for (i, rows) in self.all().enumerate().skip(first) {
             for (j, columns) in self.train.iter().enumerate().take(i + 1) {
-                tiles.push(Tile {
-                    rows,
-                    columns: *columns,
-                    blocks: (i, j),
-                    values: Mat::zeros(rows.len(), columns.len()),
-                });
+                tiles.push(Tile::new((i, j), rows, *columns));
             }
         }
         tiles
@@ -128,13 +137,16 @@ impl Blocks {
                     let r = i - tile.rows.start;
                     for (c, out) in out.iter_mut().enumerate() {
                         // On the diagonal, the upper half is the lower one's.
-                        let at = if j == own { (r.max(c), r.min(c)) } else { (r, c) };
-                        *out = tile.values[at];
+                        *out = if j == own {
+                            tile.at(r.max(c), r.min(c))
+                        } else {
+                            tile.at(r, c)
+                        };
                     }
                 } else {
                     let tile = &tiles[self.index(j, own)];
                     for (r, out) in out.iter_mut().enumerate() {
-                        *out = tile.values[(r, i - tile.columns.start)];
+                        *out = tile.at(r, i - tile.columns.start);
                     }
                 }
             }
@@ -155,8 +167,7 @@ impl Blocks {
 pub(super) struct Multiplier {
     blocks: Blocks,
     tiles: Vec<Tile>,
-    /// Strips of consecutive rows (first, and one after the last), some of them empty; `first[b]` is the first one of
-    /// block b.
+    /// Strips of consecutive rows (first, and one after the last); `first[b]` is the first one of block b.
     strips: Vec<(usize, usize)>,
     first: Vec<usize>,
     sums: Vec<Vec<RowSums>>,
@@ -175,7 +186,6 @@ impl Multiplier {
             first.push(strips.len());
             let starts = (block.start..block.end).step_by(STRIP);
             strips.extend(starts.map(|start| (start, (start + STRIP).min(block.end))));
-            strips.resize(first[first.len() - 1] + block.strips(), (0, 0));
         }
         Multiplier {
             tiles: if cross_only {
@@ -219,7 +229,9 @@ impl Multiplier {
             kernel,
             ..
         } = self;
-        for (from, centre) in (0..centre.len()).step_by(PANEL).zip(centre.chunks(PANEL)) {
+        let width = centre.len();
+        let (jobs, rows) = (tiles.len(), train.len() + query.len());
+        for (from, centre) in (0..width).step_by(PANEL).zip(centre.chunks(PANEL)) {
             let len = STRIP * centre.len();
             let panel = &mut panel[..strips.len() * len];
             panel
@@ -234,24 +246,44 @@ impl Multiplier {
                     }
                 });
             let panel = &*panel;
-            tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
-                let (i, j) = tile.blocks;
-                for depth in (0..len).step_by(STRIP * DEPTH) {
-                    let depth = depth..(depth + STRIP * DEPTH).min(len);
-                    let part = |strip: usize| &panel[strip * len..(strip + 1) * len][depth.clone()];
-                    for b in 0..tile.columns.len().div_ceil(STRIP) {
-                        let right = part(first[j] + b);
-                        // On the diagonal, what lies above it is not needed.
-                        let top = if i == j { b / 2 * 2 } else { 0 };
-                        for a in (top..tile.rows.strips()).step_by(2) {
-                            let left = [part(first[i] + a), part(first[i] + a + 1)];
-                            let mut sums: Sums = [[0.0; LEFT]; STRIP];
-                            kernel.multiply(left, right, &mut sums);
-                            add(&mut tile.values, a * STRIP, b * STRIP, &sums);
+            tiles
+                .par_iter_mut()
+                .enumerate()
+                .with_max_len(1)
+                .for_each(|(job, tile)| {
+                    let (i, j) = tile.blocks;
+                    // Each tile asks for its share of the rows.
+                    let soon = (from + PANEL).min(width)..(from + 2 * PANEL).min(width);
+                    let share = rows * job / jobs..rows * (job + 1) / jobs;
+                    let mut train = Ahead::new(&train[share.start.min(n)..share.end.min(n)], soon.clone());
+                    let queries = share.start.max(n) - n..share.end.max(n) - n;
+                    let mut query = Ahead::new(&query[queries], soon);
+                    let steps = tile.columns.strips() * len.div_ceil(STRIP * DEPTH);
+                    let lines = (train.len() + query.len()).div_ceil(steps);
+                    for depth in (0..len).step_by(STRIP * DEPTH) {
+                        let depth = depth..(depth + STRIP * DEPTH).min(len);
+                        let part = |strip: usize| &panel[strip * len..(strip + 1) * len][depth.clone()];
+                        for (b, sums) in tile.sums.chunks_exact_mut(tile.rows.strips()).enumerate() {
+                            if train.len() > 0 {
+                                train.ask(lines);
+                            } else {
+                                query.ask(lines);
+                            }
+                            let right = part(first[j] + b);
+                            // On the diagonal, what lies above it is not needed.
+                            let top = if i == j { b } else { 0 };
+                            let left = first[i] + top;
+                            let (pairs, odd) = sums[top..].as_chunks_mut();
+                            for (a, sums) in pairs.iter_mut().enumerate() {
+                                kernel.multiply([part(left + 2 * a), part(left + 2 * a + 1)], right, sums);
+                            }
+                            if let [last] = odd {
+                                let last = std::array::from_mut(last);
+                                kernel.multiply([part(left + 2 * pairs.len())], right, last);
+                            }
                         }
                     }
-                }
-            });
+                });
         }
     }
 
@@ -264,17 +296,5 @@ impl Multiplier {
     /// The sums of all rows so far.
     pub(super) fn sums(&self) -> impl Iterator<Item = &RowSums> {
         self.sums.iter().flatten()
-    }
-}
-
-/// Adds sums to the part of a tile that begins at (row, column).
-fn add(values: &mut Mat<f64>, row: usize, column: usize, sums: &Sums) {
-    let rows = LEFT.min(values.nrows() - row);
-    let columns = STRIP.min(values.ncols() - column);
-    for (j, sums) in sums.iter().enumerate().take(columns) {
-        let out = &mut values.col_as_slice_mut(column + j)[row..row + rows];
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out += sum;
-        }
     }
 }
