@@ -12,6 +12,10 @@
 //! meet the outer two filter values, a convolution of stride 1 (three products for two outputs, at
 //! the points 0, 1 and infinity), and the odd ones the middle value (two products). Nothing but sums
 //! and differences.
+//!
+//! Where whole tiles would end beyond the output the last ones are short, by one output: at stride 1 that
+//! is the same transform without the point at infinity, at stride 2 without the two products of the second
+//! output. The positions they leave out have fewer rows. How a side is cut depends on its length alone.
 #![expect(
     unsafe_code,
     reason = "kernels of vector instructions, and threads that write rows of their own"

@@ -116,8 +116,11 @@ pub(crate) struct Tiles {
     /// The layers of the whole picture, and of a tile.
     layers: Vec<(Layer, Layer)>,
     /// For each layer, how much each row (column) of each row (column) of tiles counts.
-    weights: Vec<(Vec<Vec<f32>>, Vec<Vec<f32>>)>,
+    weights: Vec<(Shares, Shares)>,
 }
+
+/// How much each position of each tile along a side counts.
+type Shares = Vec<Vec<f32>>;
 
 impl Tiles {
     /// Of a picture whose sides are multiples of [`STEP`]; `shape` tells what a layer gives for a height and width, and
@@ -249,7 +252,7 @@ impl Tiles {
 
 /// How much each position of each tile along a side counts: 1 where it is alone; where tiles overlap, the more the
 /// farther from those edges of its tile beyond which the picture goes on, but the network sees zeros.
-fn weights(places: &[u32], stride: u32, len: usize, all: usize) -> Vec<Vec<f32>> {
+fn weights(places: &[u32], stride: u32, len: usize, all: usize) -> Shares {
     let last = places.len().saturating_sub(1);
     let first = |i: usize| (places[i] / stride) as usize;
     let depth = |i: usize, at: usize| {

@@ -236,7 +236,7 @@ mod tests {
             assert!(!imported.published);
             // Of a file that ends early it is said where.
             let ends = imported.ends.as_deref().unwrap_or_default();
-            assert_eq!(ends.is_empty(), layers == &["layer4"], "{ends}");
+            assert_eq!(ends.is_empty(), layers == ["layer4"], "{ends}");
             assert!(ends.is_empty() || ends.contains(".0.conv1.weight"), "{ends}");
             let found = Weights::find(&target, RESNET18, imported.initialization).unwrap();
             assert_eq!(found, imported.path);

@@ -221,7 +221,7 @@ fn tiles_give_the_same_bytes_from_the_program_and_the_library() {
     let bench = Bench::with_data();
     let tiles = ["--tile", "64", "--tile-overlap", "16", "--embed-weights"];
     let mut args = fit("data/washer", "m.blemish", &tiles);
-    args[6] = "128";
+    args[7] = "128";
     bench.ok(&args);
     let config = FitConfig {
         method: Method::MemoryBank,
@@ -253,7 +253,7 @@ fn tiles_give_the_same_bytes_from_the_program_and_the_library() {
     }
     // The choice tries methods that have maps alone.
     let mut args: Vec<&str> = fit("data/washer/train/good", "auto.blemish", &tiles);
-    args[6] = "128";
+    args[7] = "128";
     let args: Vec<&str> = args
         .iter()
         .map(|a| if *a == "memory-bank" { "auto" } else { *a })
