@@ -449,7 +449,7 @@ fn attend(
 mod tests {
     use super::*;
     use crate::buffer::Pool;
-    use crate::reference::values;
+    use crate::reference::{roundings, values};
     use crate::simd::available;
     use proptest::prelude::*;
 
@@ -516,10 +516,17 @@ mod tests {
                                 let greatest = scores.iter().copied().fold(f64::MIN, f64::max);
                                 let parts: Vec<f64> = scores.iter().map(|s| (s - greatest).exp()).collect();
                                 let sum: f64 = parts.iter().sum();
-                                let expected: f64 =
-                                    (0..tokens).map(|t| parts[t] / sum * at(image, t, 2, channel)).sum();
+                                let weighted = |t: usize| parts[t] / sum * at(image, t, 2, channel);
+                                let expected: f64 = (0..tokens).map(weighted).sum();
+                                // An error of scores is one of the weights' logarithms, and of their sum.
+                                let score_error = (0..tokens)
+                                    .map(|t| of_head.clone().map(|c| (at(image, token, 0, c) * at(image, t, 1, c)).abs()).sum())
+                                    .fold(0.0, f64::max) * roundings(head);
+                                let relative = 2.0 * score_error + roundings(tokens) + 8.0 * f64::from(f32::EPSILON);
+                                let bound = (0..tokens).map(|t| weighted(t).abs()).sum::<f64>() * relative;
                                 let found = out[(image * tokens + token) * width + channel];
-                                prop_assert!((f64::from(found) - expected).abs() <= 2e-5, "{set:?} {found} {expected}");
+                                let error = (f64::from(found) - expected).abs();
+                                prop_assert!(error <= bound, "{set:?} {found} {expected}: {error:e} beyond {bound:e}");
                             }
                         }
                     }
