@@ -82,7 +82,7 @@ pub enum Error {
         holder: String,
     },
     /// There is no run in the folder.
-    #[error("no run in {}: `blemish grid DATA --out {}` makes one", folder.display(), folder.display())]
+    #[error("{}", no_run(folder))]
     NoRun {
         /// The folder that was given.
         folder: PathBuf,
@@ -180,6 +180,17 @@ pub(crate) fn in_brackets(changes: &[String]) -> String {
     }
 }
 
+fn no_run(folder: &Path) -> String {
+    let folder_name = folder.display();
+    if folder.join("plan.json").is_file() {
+        return format!(
+            "{folder_name} holds a plan and no store, or an empty one: `blemish run {folder_name}` or `blemish merge \
+             {folder_name}` makes it, and takes what was published"
+        );
+    }
+    format!("no run in {folder_name}: `blemish grid DATA --out {folder_name}` makes one")
+}
+
 /// What is wrong with a store, and what to do.
 fn store_trouble(path: &Path, source: &rusqlite::Error) -> String {
     use rusqlite::ErrorCode::{
@@ -193,7 +204,7 @@ fn store_trouble(path: &Path, source: &rusqlite::Error) -> String {
         ),
         Some(CannotOpen | ReadOnly | PermissionDenied) => format!(
             " cannot be opened ({source}): is its folder there, and may you write in it? SQLite keeps two files beside the \
-             store"
+             store, -wal and -shm: where they belong to another user and no program uses the run, remove them"
         ),
         Some(SystemIoFailure) => format!(
             " could not be read or written ({source}): is its disk full, or gone? What was stored before stays; free some \

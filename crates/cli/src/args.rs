@@ -43,7 +43,7 @@ pub(crate) enum Command {
             folder with good/ and one folder a defect, or a .csv table of path,label[,mask][,split].\n\n\
             Examples:\n  blemish fit good_parts -o part.blemish\n  \
             blemish fit mvtec_ad/bottle -o bottle.blemish --false-reject-rate 0.02 --embed-weights\n  \
-            blemish fit boards -o board.blemish --tile 512 --tile-overlap 64     # at full resolution\n  \
+            blemish fit boards -o board.blemish --method memory-bank --tile 512  # at full resolution\n  \
             blemish fit boards -o board.blemish --size 1024 --tile 512           # half of it"
     )]
     Fit(Box<crate::fit::FitArgs>),

@@ -155,15 +155,15 @@ fn may_be_written(path: &Path) -> Result<()> {
     let mut beginning = vec![];
     if path.is_file() {
         File::open(path)
-            .and_then(|file| file.take(64).read_to_end(&mut beginning))
+            .and_then(|file| file.take(1024).read_to_end(&mut beginning))
             .with_context(|| path.display().to_string())?;
     }
     let text = String::from_utf8_lossy(&beginning).to_lowercase();
-    if path.is_file() && (text.is_empty() || text.trim_start().starts_with("<!doctype html")) {
+    if path.is_file() && (text.is_empty() || text.contains("name=\"generator\" content=\"blemish\"")) {
         return Ok(());
     }
     anyhow::bail!(
-        "{} is there already and is no HTML page: give another name, or remove it first",
+        "{} is there already and is no page of blemish: give another name, or remove it first",
         path.display()
     )
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use blemish::Error;
@@ -55,6 +55,8 @@ pub(crate) enum ScoreFormat {
 }
 
 pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
+    // Before anything that takes time: what is printed is whole whenever a signal comes.
+    let stop = stop_on_signals()?;
     // Names first: they are the likelier mistake, and seen in a moment.
     let mut files = vec![];
     let mut names = MapNames::default();
@@ -66,10 +68,10 @@ pub(crate) fn run(args: &ScoreArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.maps {
         spare_images(folder, &files, &names.names)?;
     }
-    with_threads(args.threads, || score(args, &files, &names.names))
+    with_threads(args.threads, || score(args, &files, &names.names, &stop))
 }
 
-fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<ExitCode> {
+fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf], stop: &AtomicBool) -> Result<ExitCode> {
     let weights = args.weights.clone().or_else(own_weights);
     let mut inspector = Inspector::load(&args.model, weights.as_deref())?;
     if let Some(rate) = args.false_reject_rate {
@@ -82,7 +84,6 @@ fn score(args: &ScoreArgs, files: &[PathBuf], map_names: &[PathBuf]) -> Result<E
             inspector.settings().method
         );
     }
-    let stop = stop_on_signals()?;
     let mut out = Rows::new(args.format, files, args.maps.is_some());
     out.begin()?;
     let mut counts = Counts::default();

@@ -171,7 +171,8 @@ pub fn evaluate(
     let count = |defective: bool| test.iter().filter(|f| f.is_defective() == defective).count();
     if count(false) == 0 || count(true) == 0 {
         return Err(Error::Config(format!(
-            "{} good and {} defective images to test with: at least one of each is needed",
+            "{} good and {} defective images to test with: at least one of each is needed, in the MVTec layout, in a \
+             folder with good/ and one folder a defect, or in a table (images in no folder of their own are for training)",
             count(false),
             count(true)
         )));

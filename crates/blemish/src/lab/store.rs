@@ -212,10 +212,22 @@ pub struct Progress {
 fn open_to_read(path: &Path) -> Result<Connection, Error> {
     let store = |e| Error::store(path, e);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags).map_err(store)?;
-    let first = db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0));
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
+    let untouched = |text: &str| {
+        let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags).map_err(store)
+    };
+    // Whoever writes has a log; where there is none, a reader needs no file beside the store either, and must leave none:
+    // it might be of another user, whose files keep the run's owner out.
+    if let Some(text) = path.to_str()
+        && !Path::new(&log).exists()
+    {
+        return untouched(text);
+    }
+    let db = Connection::open_with_flags(path, flags).map_err(store)?;
+    let first = db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0));
     let (Err(error), Some(text)) = (first, path.to_str()) else {
         return Ok(db);
     };
@@ -231,12 +243,14 @@ fn open_to_read(path: &Path) -> Result<Connection, Error> {
         let kind = std::io::ErrorKind::ReadOnlyFilesystem;
         return Err(Error::io(path, std::io::Error::new(kind, text)));
     }
-    let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    Connection::open_with_flags(
-        format!("file:{escaped}?immutable=1"),
-        flags | OpenFlags::SQLITE_OPEN_URI,
-    )
-    .map_err(store)
+    untouched(text)
+}
+
+/// The error for a folder without a store that holds anything.
+fn no_store(folder: &Path) -> Error {
+    Error::NoRun {
+        folder: folder.into(),
+    }
 }
 
 /// The SQLite file of a run.
@@ -259,9 +273,7 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Store, Error> {
         let path = Store::path_in(folder);
         if !path.is_file() {
-            return Err(Error::NoRun {
-                folder: folder.into(),
-            });
+            return Err(no_store(folder));
         }
         let db = open_to_read(&path)?;
         let store = Store { path, db };
@@ -270,14 +282,10 @@ impl Store {
         if store.has_table("meta")? {
             store.check_version()?;
         } else {
-            return Err(Error::NoRun {
-                folder: folder.into(),
-            });
+            return Err(no_store(folder));
         }
         if store.identity()?.is_none() {
-            return Err(Error::NoRun {
-                folder: folder.into(),
-            });
+            return Err(no_store(folder));
         }
         Ok(store)
     }

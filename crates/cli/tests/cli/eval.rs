@@ -169,9 +169,9 @@ fn a_page_is_written_over_pages_alone() {
     let image = "data/washer/test/good/000.png";
     let before = std::fs::read(bench.path(image)).unwrap();
     for (page, expected) in [
-        (image, "no HTML page"),
-        ("washer.blemish", "no HTML page"),
-        ("data", "no HTML page"),
+        (image, "no page of blemish"),
+        ("washer.blemish", "no page of blemish"),
+        ("data", "no page of blemish"),
         ("no/where/page.html", "no folder"),
     ] {
         let output = eval(page);

@@ -90,10 +90,6 @@ pub(crate) fn missing(bench: &Bench) -> usize {
 /// Removes the store, so that it is made anew.
 fn forget_store(bench: &Bench) {
     std::fs::remove_file(bench.path("run/store.sqlite")).unwrap();
-    // A reader leaves these, empty.
-    for name in ["run/store.sqlite-wal", "run/store.sqlite-shm"] {
-        let _ = std::fs::remove_file(bench.path(name));
-    }
 }
 
 fn spawn(bench: &Bench, args: &[&str]) -> Child {
@@ -311,6 +307,25 @@ fn notes(bench: &Bench, args: &[&str]) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{args:?}: {text}");
     text
+}
+
+#[test]
+fn readers_leave_nothing_beside_the_store() {
+    let bench = planned();
+    for args in [["status", "run"], ["results", "run"], ["missing", "run"]] {
+        // `missing` tells by its exit code.
+        bench.run(&args);
+        for file in ["store.sqlite-wal", "store.sqlite-shm"] {
+            assert!(!bench.path("run").join(file).exists(), "{args:?} leaves {file}");
+        }
+    }
+    // An empty store is told apart from no run.
+    std::fs::write(bench.path("run/store.sqlite"), "").unwrap();
+    let error = bench.fails(1, &["results", "run"]);
+    assert!(
+        error.contains("holds a plan") && error.contains("blemish run run"),
+        "{error}"
+    );
 }
 
 #[test]
