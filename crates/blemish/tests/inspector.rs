@@ -368,6 +368,18 @@ fn tiles_that_make_no_sense_are_refused_before_anything_runs() {
     );
 }
 
+/// A file with some text of its header replaced by as much other text.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes
+        .windows(from.len())
+        .position(|w| w == from.as_bytes())
+        .unwrap();
+    let mut out = bytes.to_vec();
+    out[at..at + to.len()].copy_from_slice(to.as_bytes());
+    out
+}
+
 #[test]
 fn settings_of_tiles_in_a_file_are_not_believed() {
     let bench = Bench::new(6);
@@ -376,14 +388,7 @@ fn settings_of_tiles_in_a_file_are_not_believed() {
         .to_bytes(true)
         .unwrap();
     let replaced = |from: &str, to: &str| {
-        assert_eq!(from.len(), to.len());
-        let at = bytes
-            .windows(from.len())
-            .position(|w| w == from.as_bytes())
-            .unwrap();
-        let mut out = bytes.clone();
-        out[at..at + to.len()].copy_from_slice(to.as_bytes());
-        file_error(Inspector::from_bytes_unhashed(&out)).to_string()
+        file_error(Inspector::from_bytes_unhashed(&replaced(&bytes, from, to))).to_string()
     };
     let text = replaced(r#"\"size\":64"#, r#"\"size\":65"#);
     assert!(text.contains("multiple of 32"), "{text}");
@@ -492,16 +497,7 @@ fn cut_and_changed_files_are_refused() {
 fn another_version_and_other_weights_are_told_apart() {
     let bench = Bench::new(6);
     let bytes = bench.fit(&quick(Method::MemoryBank)).to_bytes(false).unwrap();
-    let replaced = |from: &str, to: &str| {
-        assert_eq!(from.len(), to.len());
-        let at = bytes
-            .windows(from.len())
-            .position(|w| w == from.as_bytes())
-            .unwrap();
-        let mut out = bytes.clone();
-        out[at..at + to.len()].copy_from_slice(to.as_bytes());
-        out
-    };
+    let replaced = |from: &str, to: &str| replaced(&bytes, from, to);
     let version = file_error(Inspector::from_bytes(
         &replaced(r#"\"version\":1"#, r#"\"version\":3"#),
         None,

@@ -108,31 +108,29 @@ fn log_sum_exp(terms: &[f64]) -> f64 {
 }
 
 /// Features of `layer3` of 96 good photographs to fit on (more than 80, where scikit-learn's sums of densities begin to be
-/// wrong), and of six good and six defective ones.
-fn some_of_bottle(bottle: &Path, weights: &Path) -> (Array2<f32>, Array2<f32>) {
+/// wrong), and of six good and six defective ones; `None` where they are absent.
+fn some_of_bottle() -> Option<(Array2<f32>, Array2<f32>)> {
+    let bottle = blemish_testkit::data("mvtec_ad/bottle")?;
+    let weights = blemish_testkit::data("weights")?;
     let files = |folder: &str, n: usize| -> Vec<_> {
         (0..n)
             .map(|i| bottle.join(folder).join(format!("{i:03}.png")))
             .collect()
     };
-    let network = network(weights, &["layer3"]);
+    let network = network(&weights, &["layer3"]);
     let prepare = preprocess(ResizeMode::Paper);
     let train = features(&network, &prepare, &files("train/good", 96)).remove(0);
     let mut test_files = files("test/good", 6);
     test_files.extend(files("test/contamination", 6));
     let test = features(&network, &prepare, &test_files).remove(0);
-    (train, test)
+    Some((train, test))
 }
 
 #[test]
 fn densities_of_real_features_are_exact() {
-    let (Some(bottle), Some(weights)) = (
-        blemish_testkit::data("mvtec_ad/bottle"),
-        blemish_testkit::data("weights"),
-    ) else {
+    let Some((train, test)) = some_of_bottle() else {
         return;
     };
-    let (train, test) = some_of_bottle(&bottle, &weights);
     let (n, d) = train.dim();
 
     let products = InnerProducts::from_rows(&[train.view()], test.view()).unwrap();
@@ -230,13 +228,9 @@ fn named(spec: DetectorSpec, name: &str) -> Option<DetectorSpec> {
 
 #[test]
 fn photographs_give_the_scores_of_torchvision_and_scikit_learn() {
-    let (Some(bottle), Some(weights)) = (
-        blemish_testkit::data("mvtec_ad/bottle"),
-        blemish_testkit::data("weights"),
-    ) else {
+    let Some((train, test)) = some_of_bottle() else {
         return;
     };
-    let (train, test) = some_of_bottle(&bottle, &weights);
     let products = InnerProducts::from_rows(&[train.view()], test.view()).unwrap();
     let view = products.view();
 

@@ -47,7 +47,7 @@ pub(super) fn pack_strip<T: Element>(
             sums,
         });
     }
-    // Not inside of the dispatched code, where it would become scatters, which take ten times as long.
+    // Not inside of the dispatched code, where it would become scatters, which are slow.
     for (c, out) in out.as_chunks_mut::<STRIP>().0.iter_mut().enumerate() {
         for (out, row) in out.iter_mut().zip(&centred) {
             *out = row[c];

@@ -10,12 +10,9 @@ environments=${GOLDEN_ENVIRONMENTS:-${TMPDIR:-/tmp}/blemish-golden}
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONWARNINGS=ignore
 
 environment() { # name, packages...
-    local folder=$environments/$1
+    local name=$1
     shift
-    if [ ! -x "$folder/bin/python" ]; then
-        python3.11 -m venv "$folder"
-        "$folder/bin/pip" install --quiet "$@"
-    fi
+    PYTHON=python3.11 ../../../testkit/venv.sh "$environments/$name" "$@" > /dev/null
 }
 environment sk122 numpy==1.26.4 scipy==1.11.4 scikit-learn==1.2.2 mpmath==1.4.1 pillow==12.0.0
 environment sknew numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 mpmath==1.4.1 pillow==12.0.0
