@@ -5,7 +5,7 @@ mod common;
 
 use blemish::backbones::{Architecture, Initialization};
 use blemish::detectors::{DetectorSpec, LocalOutlierFactor};
-use blemish::images::View;
+use blemish::images::{Object, View};
 use blemish::lab::{self, Augmentation, NetworkConfig, Plan, RunFolder, RunOptions, Status};
 
 use common::small_grid;
@@ -87,6 +87,13 @@ fn what_changed_since_the_plan_is_not_computed() {
     }
     // One more image: found at once.
     std::fs::copy(good.join("000.png"), good.join("009.png")).unwrap();
+    let recalled = Plan::recall(&run).unwrap();
+    assert_eq!(recalled.hash, plan.hash);
+    for (recalled, planned) in recalled.objects.iter().zip(&plan.objects) {
+        let labels = |o: &Object| -> Vec<_> { o.test.iter().map(|i| (i.path.clone(), i.defect.clone())).collect() };
+        assert_eq!(labels(recalled), labels(planned));
+        assert_eq!(recalled.train, planned.train);
+    }
     let error = Plan::open(&run).unwrap_err().to_string();
     assert!(
         error.contains("is not what it was") && error.contains("(weave/train/good/009.png is new)"),

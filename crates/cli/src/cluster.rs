@@ -291,7 +291,7 @@ pub(crate) struct MissingArgs {
 }
 
 pub(crate) fn missing(args: &MissingArgs) -> Result<ExitCode> {
-    let plan = Plan::open(&args.run)?;
+    let plan = Plan::recall(&args.run)?;
     let mut states = task_states(&plan, &args.run, 0..plan.tasks.len())?;
     states.retain(|s| s.missing > 0 || (args.failed && s.failed > 0));
     for state in &states {
@@ -343,7 +343,7 @@ fn json(plan: &Plan, states: &[TaskState]) -> String {
 }
 
 pub(crate) fn merge(run: &Path) -> Result<ExitCode> {
-    let plan = Plan::open(run)?;
+    let plan = Plan::recall(run)?;
     let mut folder = RunFolder::create_unchecked(run, &plan)?;
     let merged = lab::merge(&plan, run, &mut folder)?;
     tell_damaged(&merged.damaged);

@@ -20,7 +20,7 @@ pub(crate) struct GcArgs {
 }
 
 pub(crate) fn run(args: &GcArgs) -> Result<ExitCode> {
-    let plan = Plan::open(&args.run)?;
+    let plan = Plan::recall(&args.run)?;
     // Nobody else may write meanwhile.
     let _folder = RunFolder::create_unchecked(&args.run, &plan)?;
     let removed = collect_garbage(&args.run, &plan, args.products)?;

@@ -150,6 +150,30 @@ impl Object {
         Ok(self.content()?.fingerprint)
     }
 
+    /// The object that a list of [`files`](Self::files) describes, whether they are there or not. Masks are left out.
+    pub fn of_files<'a>(name: &str, folder: &Path, files: impl IntoIterator<Item = &'a String>) -> Object {
+        let mut object = Object {
+            name: name.to_owned(),
+            folder: folder.into(),
+            train: vec![],
+            test: vec![],
+        };
+        for relative in files {
+            let file = |defect: Option<&str>| ImageFile {
+                path: folder.join(relative),
+                relative: relative.clone(),
+                defect: defect.map(str::to_owned),
+                mask: None,
+            };
+            match relative.split('/').collect::<Vec<_>>()[..] {
+                ["train", ..] => object.train.push(file(None)),
+                ["test", kind, ..] => object.test.push(file(Some(kind).filter(|kind| *kind != "good"))),
+                _ => {}
+            }
+        }
+        object
+    }
+
     /// The files that results depend on, images and masks, with their paths relative to the object's folder; sorted.
     ///
     /// # Errors

@@ -195,6 +195,15 @@ impl Blueprint {
         Ok(Dataset::open(&self.data, Some(&names))?.objects)
     }
 
+    /// The objects as they were when the plan was made; none if it was made by a version that did not write that down.
+    pub(crate) fn recorded_objects(&self) -> Option<Vec<Object>> {
+        let object = |name: &String| {
+            let files = self.files.get(name)?;
+            Some(Object::of_files(name, &self.data.join(name), files.keys()))
+        };
+        self.fingerprints.keys().map(object).collect()
+    }
+
     /// Which files of an object are not what they were, in words, given what there is now: `content` of them, or their
     /// names alone. Nothing where that is not known.
     pub(crate) fn changes(&self, object: &Object, content: Option<Content>) -> Vec<String> {

@@ -57,7 +57,7 @@ impl RunFolder {
             Some(found) if found == plan.identity => {}
             Some(_) if extend => {
                 // Results of the plan as it was until now, published and not merged: nobody looks for them any more after this.
-                if let Ok(until_now) = Plan::open(folder) {
+                if let Ok(until_now) = Plan::recall(folder) {
                     let parts = super::parts::Parts::in_run(folder, &until_now);
                     let tasks = 0..until_now.tasks.len();
                     if parts.exist() {

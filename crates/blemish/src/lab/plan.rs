@@ -133,6 +133,24 @@ impl Plan {
         Ok(plan)
     }
 
+    /// As [`open`](Self::open), but by what the file says alone: the data folder may be gone or have grown since. For
+    /// whoever asks what was computed, or puts it together, and computes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), without those of the data folder.
+    pub fn recall(run: &Path) -> Result<Plan, Error> {
+        let file = PlanFile::read(run)?;
+        let Some(objects) = file.blueprint.recorded_objects() else {
+            return Plan::open(run);
+        };
+        let plan = Plan::expand(file.blueprint, objects)?;
+        if plan.hash == file.hash {
+            Ok(plan)
+        } else {
+            Plan::open(run)
+        }
+    }
+
     /// Writes the plan to `run`, for [`open`](Plan::open).
     pub(crate) fn save(&self, run: &Path) -> Result<(), Error> {
         let planned = |task: &Task| PlannedTask {

@@ -341,7 +341,7 @@ fn unmerged(run: &Path) -> Vec<TaskState> {
     if !run.join(FOLDER).is_dir() {
         return vec![];
     }
-    let plan = Plan::open(run);
+    let plan = Plan::recall(run);
     plan.and_then(|plan| task_states(&plan, run, 0..plan.tasks.len()))
         .unwrap_or_default()
 }

@@ -186,6 +186,21 @@ fn merging_in_parts_and_exit_codes() {
     bench.fails(2, &["run", "run", "--shard", "0/3", "--task", "1"]);
     bench.fails(1, &["missing", "nowhere"]);
 
+    // What was computed needs no image: neither where the data is gone, nor where it has grown.
+    let (data, elsewhere) = (bench.path("data"), bench.path("elsewhere"));
+    std::fs::rename(&data, &elsewhere).unwrap();
+    assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0-1,3,6-8\n");
+    bench.fails(75, &["merge", "run"]);
+    bench.ok(&["gc", "run"]);
+    let text = bench.fails(75, &["run", "run", "--task", "0"]);
+    assert!(text.contains("there is no such folder"), "{text}");
+    std::fs::rename(&elsewhere, &data).unwrap();
+    let good = data.join("bottle/train/good");
+    std::fs::copy(good.join("000.png"), good.join("999.png")).unwrap();
+    assert_eq!(bench.ok(&["missing", "run", "--format", "ranges"]), "0-1,3,6-8\n");
+    bench.fails(65, &["run", "run", "--task", "0"]);
+    std::fs::remove_file(good.join("999.png")).unwrap();
+
     // A file that cannot be reached may be there another time: nothing is published.
     #[cfg(unix)]
     {
