@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::description::{TapShape, Window};
-use crate::product::{Activation, Left, Linear};
+use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
 use crate::simd::Available;
 use crate::winograd::{Algorithm, FastConvolution};
@@ -57,14 +57,14 @@ impl Convolution {
         }
     }
 
-    /// Writes the convolution of the images `input` (NHWC, each of `shape`), with `residual` (of the
-    /// output's shape) added and ReLU applied where wanted, to `output`.
+    /// Writes the convolution of the images `input` (NHWC, each of `shape`), with `residual` (its rows side
+    /// by side) added and ReLU applied where wanted, to `output`.
     pub(crate) fn run(
         &self,
         context: Context<'_>,
         input: &[f32],
         shape: TapShape,
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         output: &mut [f32],
     ) {
@@ -84,7 +84,6 @@ impl Convolution {
         let activation = if relu { Activation::Relu } else { Activation::None };
         let channels = self.output_channels;
         let (window, depth, rows) = (self.window, linear.depth, output.len() / channels);
-        let residual = residual.map(|values| (values, channels));
         // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
         // first-level cache: they are moved apart.
         let direct =
@@ -118,7 +117,7 @@ impl Convolution {
                 };
                 place.gather(input, start, stride, &mut patches);
             });
-            let residual = residual.map(|(values, stride)| (&values[start * stride..], stride));
+            let residual = residual.from_row(start);
             let left = Left::rows(&patches, rows, stride, depth);
             linear.run(context, left, output, channels, residual, activation);
         };
@@ -206,6 +205,7 @@ mod tests {
         output_channels: usize,
         relu: bool,
         with_residual: bool,
+        in_place: bool,
         salt: u32,
     }
 
@@ -248,7 +248,14 @@ mod tests {
                 };
                 let mut found = vec![f32::NAN; (to - from) * out_len];
                 let input = &input[from * shape.len()..to * shape.len()];
-                let residual = residual.as_deref().map(|r| &r[from * out_len..to * out_len]);
+                let residual = match residual.as_deref().map(|r| &r[from * out_len..to * out_len]) {
+                    Some(residual) if case.in_place => {
+                        found.copy_from_slice(residual);
+                        Residual::Output
+                    }
+                    Some(residual) => Residual::Rows(residual, output_channels),
+                    None => Residual::None,
+                };
                 convolution.run(context, input, shape, residual, relu, &mut found);
                 found
             };
@@ -280,12 +287,13 @@ mod tests {
             padding in 0_usize..5,
             relu: bool,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let window = Window { kernel, stride, padding };
             let shape = TapShape { height, width, channels: input_channels };
             prop_assume!(window.positions(height) > 0 && window.positions(width) > 0);
-            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 1.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, in_place, salt }, 1.0)?;
         }
 
         /// Channels in whole vectors: the fast tiles.
@@ -299,6 +307,7 @@ mod tests {
             stride in 1_usize..3,
             relu: bool,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let window = Window { kernel: 3, stride, padding: 1 };
@@ -307,7 +316,7 @@ mod tests {
             let set = available()[0];
             let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32]);
             prop_assert!(matches!(fast.method, Method::Fast(_)));
-            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 4.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, in_place, salt }, 4.0)?;
         }
     }
 
@@ -331,6 +340,7 @@ mod tests {
             output_channels: 40,
             relu: true,
             with_residual: true,
+            in_place: false,
             salt: 3,
         };
         check(&case, 1.0).unwrap();

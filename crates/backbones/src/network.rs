@@ -7,11 +7,12 @@ use ndarray::{Array2, ArrayView4};
 use rayon::prelude::*;
 
 use crate::architecture::Architecture;
-use crate::buffer::Pool;
+use crate::buffer::{Pool, Pooled};
 use crate::conv::Convolution;
 use crate::description::{Description, IMAGE, Slot, Stage, Step, TapShape};
 use crate::error::BackbonesError;
 use crate::prepare::{Folded, Source};
+use crate::product::Residual;
 use crate::profile::{Context, Counters, Profile};
 use crate::simd::{Available, InstructionSet};
 use crate::stem::Stem;
@@ -349,7 +350,7 @@ enum Output<'a> {
     Images(&'a [f32]),
     /// In the features of this tap.
     Tap(usize),
-    Buffer(crate::buffer::Pooled<'a>),
+    Buffer(Pooled<'a>),
 }
 
 impl Output<'_> {
@@ -423,6 +424,24 @@ const MANY_WEIGHTS: usize = 100;
 /// Positions of several images that are worth multiplying together.
 const SOME_POSITIONS: usize = 784;
 
+/// What the layers of a stage have written.
+#[derive(Clone, Copy)]
+struct Slots<'a> {
+    slots: &'a [Option<Pooled<'a>>],
+    /// The slot of the stage's output, if that has been written and can be read.
+    output: Option<(Slot, &'a [f32])>,
+}
+
+impl<'a> Slots<'a> {
+    /// `None` where no layer of this stage has written: that is the stage's input.
+    fn read(self, slot: Slot) -> Option<&'a [f32]> {
+        match self.output {
+            Some((output, values)) if output == slot => Some(values),
+            _ => self.slots[slot].as_deref(),
+        }
+    }
+}
+
 /// Some images at a stage.
 struct Run<'a> {
     context: Context<'a>,
@@ -432,35 +451,32 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Computes the stage's layers; the last one writes to `out`.
+    /// Computes the stage's layers; the slot of its output is `out`.
     fn stage(&self, description: &Description, stage: &Stage, layers: &[Layer], out: &mut [f32]) {
-        let mut slots: Vec<Option<crate::buffer::Pooled<'_>>> = Vec::new();
+        let mut slots: Vec<Option<Pooled<'_>>> = Vec::new();
         slots.resize_with(description.slots, || None);
         let mut shapes = vec![self.input_shape; description.slots];
-        let last = layers.len() - 1;
-        for (i, layer) in layers.iter().enumerate() {
+        let mut begun = false;
+        for layer in layers {
             let (shape, to) = layer.output(&shapes);
-            if i == last {
-                debug_assert_eq!(to, stage.output);
-                self.layer(layer, &slots, &shapes, out);
+            if to == stage.output {
+                debug_assert_eq!(out.len(), self.images * shape.len());
+                self.layer(layer, Slots { slots: &slots, output: None }, &shapes, out);
+                begun = true;
             } else {
+                // What was there is not read any more.
+                slots[to] = None;
                 let mut buffer = self.context.pool.take(self.images * shape.len());
-                self.layer(layer, &slots, &shapes, &mut buffer);
+                let output = begun.then_some((stage.output, &*out));
+                self.layer(layer, Slots { slots: &slots, output }, &shapes, &mut buffer);
                 slots[to] = Some(buffer);
             }
             shapes[to] = shape;
         }
     }
 
-    fn layer(
-        &self,
-        layer: &Layer,
-        slots: &[Option<crate::buffer::Pooled<'_>>],
-        shapes: &[TapShape],
-        out: &mut [f32],
-    ) {
-        // A slot that no layer of this stage has written is the stage's input.
-        let read = |slot: Slot| -> &[f32] { slots[slot].as_deref().unwrap_or(self.input) };
+    fn layer(&self, layer: &Layer, slots: Slots<'_>, shapes: &[TapShape], out: &mut [f32]) {
+        let read = |slot: Slot| slots.read(slot).unwrap_or(self.input);
         let each = |from: &[f32], out: &mut [f32], work: &(dyn Fn(&[f32], &mut [f32]) + Sync)| {
             let (from_len, to_len) = (from.len() / self.images, out.len() / self.images);
             from.chunks(from_len)
@@ -477,11 +493,15 @@ impl Run<'_> {
             Layer::Convolution {
                 convolution,
                 from,
+                to,
                 residual,
                 relu,
-                ..
             } => {
-                let residual = residual.map(read);
+                let residual = match residual {
+                    None => Residual::None,
+                    Some(slot) if slot == to => Residual::Output,
+                    Some(slot) => Residual::Rows(read(*slot), shapes[*slot].channels),
+                };
                 convolution.run(self.context, read(*from), shapes[*from], residual, *relu, out);
             }
             Layer::Embedding { embedding, .. } => {

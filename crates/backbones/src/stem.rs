@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use crate::description::{TapShape, Window};
-use crate::product::{Activation, Left, Linear};
+use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -131,7 +131,7 @@ impl Stem {
                 };
                 let to = &mut kept[next % self.pool.kernel * conv_len..][..conv_len];
                 context.timed(Part::Stem, 2 * conv_width * self.linear.depth * channels, || {
-                    self.linear.run(alone, left, to, channels, None, Activation::Relu);
+                    self.linear.run(alone, left, to, channels, Residual::None, Activation::Relu);
                 });
                 next += 1;
             }

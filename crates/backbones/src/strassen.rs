@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::activation::gelu;
 use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Panels, Shared, pack, packed_len, product};
+use crate::product::{Activation, Finish, Left, Panels, Residual, Shared, pack, packed_len, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -166,7 +166,7 @@ per_set!(
 struct Target<'a> {
     out: Shared,
     stride: usize,
-    residual: Option<(&'a [f32], usize)>,
+    residual: Residual<'a>,
     activation: Activation,
 }
 
@@ -233,7 +233,7 @@ impl Strassen {
         left: Images<'_>,
         out: &mut [f32],
         out_stride: usize,
-        residual: Option<(&[f32], usize)>,
+        residual: Residual<'_>,
         activation: Activation,
     ) {
         let rows = left.images * left.rows;
@@ -246,9 +246,7 @@ impl Strassen {
             out_stride >= columns && (rows - 1) * out_stride + columns <= out.len(),
             "output"
         );
-        if let Some((values, stride)) = residual {
-            assert!((rows - 1) * stride + columns <= values.len(), "residual");
-        }
+        residual.check(rows, columns);
         let target = Target {
             out: Shared(out.as_mut_ptr()),
             stride: out_stride,
@@ -336,13 +334,13 @@ impl Strassen {
                     // alone.
                     unsafe {
                         let even = target.out.pointer().add(first * target.stride + column);
-                        let (mut residual_even, mut residual_odd) = (std::ptr::null(), std::ptr::null());
-                        if let Some((values, stride)) = target.residual {
-                            residual_even = values.as_ptr().add(first * stride + column);
-                            if both {
-                                residual_odd = residual_even.add(stride);
-                            }
-                        }
+                        let (residual_even, stride) =
+                            target.residual.at([first, column], even, target.stride);
+                        let residual_odd = if both && !residual_even.is_null() {
+                            residual_even.add(stride)
+                        } else {
+                            std::ptr::null()
+                        };
                         let pair = Pair {
                             even,
                             odd: if both {
@@ -399,6 +397,7 @@ mod tests {
             gap in 0_usize..5,
             activation in 0..3,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let activation = [Activation::None, Activation::Relu, Activation::Gelu][activation as usize];
@@ -419,7 +418,17 @@ mod tests {
                     let context = Context { set, pool: &pool, threads, counters: None };
                     let mut out = vec![f32::NAN; images * rows * out_stride];
                     let values = &left[first * rows * stride..];
-                    let residual = residual.map(|(r, s)| (&r[first * rows * s..], s));
+                    let residual = match residual {
+                        Some((r, s)) if in_place => {
+                            let from = r[first * rows * s..].chunks(s);
+                            for (to, from) in out.chunks_mut(s).zip(from) {
+                                to[..columns].copy_from_slice(&from[..columns]);
+                            }
+                            Residual::Output
+                        }
+                        Some((r, s)) => Residual::Rows(&r[first * rows * s..], s),
+                        None => Residual::None,
+                    };
                     let left = Images { values, images, rows, stride };
                     strassen.run(context, left, &mut out, out_stride, residual, activation);
                     out

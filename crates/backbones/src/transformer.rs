@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::activation::exp_negative;
 use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Linear, Panels, packed_len, product};
+use crate::product::{Activation, Finish, Left, Linear, Panels, Residual, packed_len, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 use crate::strassen::{Images, Strassen};
@@ -56,7 +56,7 @@ impl Embedding {
         let (class, tokens) = out.split_at_mut(width);
         class.copy_from_slice(&self.class);
         let left = Left::rows(&rows, patches, stride, depth);
-        let positions = Some((&self.positions[..], width));
+        let positions = Residual::Rows(&self.positions, width);
         self.projection
             .run(context, left, tokens, width, positions, Activation::None);
     }
@@ -263,7 +263,7 @@ impl Dense {
         left: Images<'_>,
         out: &mut [f32],
         out_stride: usize,
-        residual: Option<(&[f32], usize)>,
+        residual: Residual<'_>,
         activation: Activation,
     ) {
         match self {
@@ -307,34 +307,33 @@ impl Encoder {
         let shape = |stride| [images, rows / images, stride];
         let mut normal = take(width);
         self.before_attention.run(context, from, &mut normal);
-        let mut mixed = take(width);
         {
             let three = self.in_projection.columns();
             let mut projected = take(three);
             let left = of(&normal, shape(width));
             self.in_projection
-                .run(context, left, &mut projected, three, None, Activation::None);
+                .run(context, left, &mut projected, three, Residual::None, Activation::None);
             self.attention(context, images, &projected, &mut normal);
             let left = of(&normal, shape(width));
             self.out_projection.run(
                 context,
                 left,
-                &mut mixed,
+                to,
                 width,
-                Some((from, width)),
+                Residual::Rows(from, width),
                 Activation::None,
             );
         }
-        self.before_perceptron.run(context, &mixed, &mut normal);
+        self.before_perceptron.run(context, to, &mut normal);
         // Rows a multiple of 4 KiB apart would share a few lines of the first-level cache.
         let stride = self.hidden.columns() + 16;
         let mut hidden = take(stride);
         let left = of(&normal, shape(width));
         self.hidden
-            .run(context, left, &mut hidden, stride, None, Activation::Gelu);
+            .run(context, left, &mut hidden, stride, Residual::None, Activation::Gelu);
         let left = of(&hidden, shape(stride));
         self.output
-            .run(context, left, to, width, Some((&mixed, width)), Activation::None);
+            .run(context, left, to, width, Residual::Output, Activation::None);
     }
 
     /// Attention of every image: queries, keys and values side by side to rows of all heads.

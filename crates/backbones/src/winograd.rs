@@ -26,7 +26,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::buffer::Aligned;
-use crate::product::{Finish, Left, Panels, Shared, product};
+use crate::product::{Finish, Left, Panels, Residual, Shared, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -332,7 +332,7 @@ unsafe fn inputs_of_side<S: Simd, const N: usize>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutputFinish {
     bias: *const f32,
-    /// Null for none; of the band's part of the output.
+    /// Null for none; of the band's part of the output, or that itself.
     residual: *const f32,
     relu: bool,
     /// Of the whole output: from pixel to pixel.
@@ -542,13 +542,13 @@ impl FastConvolution {
         }
     }
 
-    /// Convolves images of `height` x `width` (NHWC, side by side). `residual` is of the output's shape.
+    /// Convolves images of `height` x `width` (NHWC, side by side). Rows of `residual` lie side by side.
     pub(crate) fn run(
         &self,
         context: Context<'_>,
         input: &[f32],
         [height, width]: [usize; 2],
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         out: &mut [f32],
     ) {
@@ -560,9 +560,15 @@ impl FastConvolution {
             "whole images"
         );
         assert!(
-            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
+            out.len() == outputs,
             "the output"
         );
+        if let Residual::Rows(values, stride) = residual {
+            assert!(
+                values.len() == outputs && stride == self.output_channels,
+                "the residual"
+            );
+        }
         let bands = images * geometry.bands();
         let tiles = (self.input_channels.max(self.output_channels) / CHANNELS_A_TILE).max(FEWEST_TILES);
         let most = (tiles / geometry.across.tiles()).max(1);
@@ -602,7 +608,7 @@ impl FastConvolution {
         input: &[f32],
         geometry: Geometry,
         bands: Range<usize>,
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         out: Shared,
     ) {
@@ -712,9 +718,15 @@ impl FastConvolution {
                 let (image, band) = place(band);
                 let top = image * geometry.output_height + band.down.start(band.index);
                 let at = top * geometry.output_width * self.output_channels + first;
+                // SAFETY: the output is the caller's.
+                let out = unsafe { out.pointer().add(at) };
                 let finish = OutputFinish {
                     bias: self.bias[first..].as_ptr(),
-                    residual: residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
+                    residual: match residual {
+                        Residual::None => std::ptr::null(),
+                        Residual::Rows(values, _) => values[at..].as_ptr(),
+                        Residual::Output => out,
+                    },
                     relu,
                     channels: self.output_channels,
                 };
@@ -726,7 +738,7 @@ impl FastConvolution {
                         products.as_ptr(),
                         band,
                         outputs,
-                        out.pointer().add(at),
+                        out,
                         finish,
                     );
                 });
