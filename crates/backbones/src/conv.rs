@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::buffer::{Demand, Role};
 use crate::description::{TapShape, Window};
 use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
@@ -57,6 +58,44 @@ impl Convolution {
         }
     }
 
+    /// The buffers of [`run`](Self::run).
+    pub(crate) fn demand(&self, set: Available, threads: usize, images: usize, shape: TapShape) -> Demand {
+        let out = self.output_shape(shape);
+        match &self.method {
+            Method::Fast(fast) => fast.demand(set, threads, images, [shape.height, shape.width]),
+            Method::Patches(linear) => match self.cut(linear, threads, images * out.height * out.width) {
+                None => Demand::default(),
+                Some(cut) => Demand::of(Role::Patches, cut.rows * cut.stride).times(cut.parts.min(threads)),
+            },
+        }
+    }
+
+    /// How `rows` patches are gathered; `None` where they lie there already.
+    fn cut(&self, linear: &Linear, threads: usize, rows: usize) -> Option<Cut> {
+        let (window, depth) = (self.window, linear.depth);
+        // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
+        // first-level cache: they are moved apart.
+        let direct =
+            window.kernel == 1 && window.stride == 1 && window.padding == 0 && !depth.is_multiple_of(1024);
+        if direct {
+            return None;
+        }
+        let few = threads > 1 && rows < 56 * threads;
+        let mut parts = if few {
+            1
+        } else {
+            rows.div_ceil(linear.chunk_rows())
+        };
+        if threads > 1 && !few {
+            parts = parts.next_multiple_of(threads).min(rows);
+        }
+        Some(Cut {
+            parts,
+            rows: rows.div_ceil(parts),
+            stride: depth.next_multiple_of(16) + 16,
+        })
+    }
+
     /// Writes the convolution of the images `input` (NHWC, each of `shape`), with `residual` (its rows side
     /// by side) added and ReLU applied where wanted, to `output`.
     pub(crate) fn run(
@@ -84,30 +123,20 @@ impl Convolution {
         let activation = if relu { Activation::Relu } else { Activation::None };
         let channels = self.output_channels;
         let (window, depth, rows) = (self.window, linear.depth, output.len() / channels);
-        // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
-        // first-level cache: they are moved apart.
-        let direct =
-            window.kernel == 1 && window.stride == 1 && window.padding == 0 && !depth.is_multiple_of(1024);
-        if direct {
+        let Some(Cut {
+            parts,
+            rows: count,
+            stride,
+        }) = self.cut(linear, context.threads, rows)
+        else {
             let left = Left::rows(input, rows, depth, depth);
             return linear.run(context, left, output, channels, residual, activation);
-        }
-        let stride = depth.next_multiple_of(16) + 16;
-        let few = rows < 56 * context.threads;
-        let mut parts = if few && context.threads > 1 {
-            1
-        } else {
-            rows.div_ceil(linear.chunk_rows())
         };
-        if context.threads > 1 && !few {
-            parts = parts.next_multiple_of(context.threads).min(rows);
-        }
-        let count = rows.div_ceil(parts);
         let out = self.output_shape(shape);
         let chunk = |context: Context<'_>, (i, output): (usize, &mut [f32])| {
             let start = i * count;
             let rows = output.len() / channels;
-            let mut patches = context.pool.take(rows * stride);
+            let mut patches = context.pool.take(Role::Patches, rows * stride);
             context.timed(Part::Gathering, 0, || {
                 let place = Place {
                     window,
@@ -137,6 +166,13 @@ impl Convolution {
                 .for_each(|part| chunk(context, part));
         }
     }
+}
+
+/// Patches are gathered in so many parts, of so many rows at most, which begin `stride` after one another.
+struct Cut {
+    parts: usize,
+    rows: usize,
+    stride: usize,
 }
 
 /// A convolution's weights for patches in the order kernel y, kernel x, input channel.

@@ -126,7 +126,12 @@ impl<'a> Residual<'a> {
 
     /// Where that of a number of the output is, which is at `row` and `column` and lies at `out`, and the distance
     /// of rows; null if there is none.
-    pub(crate) fn at(self, [row, column]: [usize; 2], out: *const f32, out_stride: usize) -> (*const f32, usize) {
+    pub(crate) fn at(
+        self,
+        [row, column]: [usize; 2],
+        out: *const f32,
+        out_stride: usize,
+    ) -> (*const f32, usize) {
         match self {
             Residual::None => (std::ptr::null(), 0),
             Residual::Rows(values, stride) => (values[row * stride + column..].as_ptr(), stride),
@@ -468,6 +473,24 @@ pub(crate) fn product(
     let panels = right.columns.div_ceil(set.panel());
     // SAFETY: checked, and `out` is borrowed for this alone.
     unsafe { columns_of(set, left, right, 0..panels, out.as_mut_ptr(), out_stride, finish) }
+}
+
+/// [`product`] to a place that other threads write around.
+///
+/// # Safety
+/// `out` can be written for `len` numbers, of which nothing else accesses the columns of the rows of the product.
+pub(crate) unsafe fn product_at(
+    set: Available,
+    left: Left<'_>,
+    right: Panels<'_>,
+    (out, len): (*mut f32, usize),
+    out_stride: usize,
+    finish: Finish<'_>,
+) {
+    check(set, &left, &right, len, out_stride, &finish);
+    let panels = right.columns.div_ceil(set.panel());
+    // SAFETY: checked, and the caller's.
+    unsafe { columns_of(set, left, right, 0..panels, out, out_stride, finish) }
 }
 
 /// A pointer that threads share, each for rows or columns of its own.
