@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use crate::buffer::{Demand, Role};
 use crate::description::{TapShape, Window};
-use crate::product::{Activation, Left, Linear};
+use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
 use crate::simd::Available;
 use crate::winograd::{Algorithm, FastConvolution};
@@ -57,14 +58,52 @@ impl Convolution {
         }
     }
 
-    /// Writes the convolution of the images `input` (NHWC, each of `shape`), with `residual` (of the
-    /// output's shape) added and ReLU applied where wanted, to `output`.
+    /// The buffers of [`run`](Self::run).
+    pub(crate) fn demand(&self, set: Available, threads: usize, images: usize, shape: TapShape) -> Demand {
+        let out = self.output_shape(shape);
+        match &self.method {
+            Method::Fast(fast) => fast.demand(set, threads, images, [shape.height, shape.width]),
+            Method::Patches(linear) => match self.cut(linear, threads, images * out.height * out.width) {
+                None => Demand::default(),
+                Some(cut) => Demand::of(Role::Patches, cut.rows * cut.stride).times(cut.parts.min(threads)),
+            },
+        }
+    }
+
+    /// How `rows` patches are gathered; `None` where they lie there already.
+    fn cut(&self, linear: &Linear, threads: usize, rows: usize) -> Option<Cut> {
+        let (window, depth) = (self.window, linear.depth);
+        // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
+        // first-level cache: they are moved apart.
+        let direct =
+            window.kernel == 1 && window.stride == 1 && window.padding == 0 && !depth.is_multiple_of(1024);
+        if direct {
+            return None;
+        }
+        let few = threads > 1 && rows < 56 * threads;
+        let mut parts = if few {
+            1
+        } else {
+            rows.div_ceil(linear.chunk_rows())
+        };
+        if threads > 1 && !few {
+            parts = parts.next_multiple_of(threads).min(rows);
+        }
+        Some(Cut {
+            parts,
+            rows: rows.div_ceil(parts),
+            stride: depth.next_multiple_of(16) + 16,
+        })
+    }
+
+    /// Writes the convolution of the images `input` (NHWC, each of `shape`), with `residual` (its rows side
+    /// by side) added and ReLU applied where wanted, to `output`.
     pub(crate) fn run(
         &self,
         context: Context<'_>,
         input: &[f32],
         shape: TapShape,
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         output: &mut [f32],
     ) {
@@ -84,31 +123,20 @@ impl Convolution {
         let activation = if relu { Activation::Relu } else { Activation::None };
         let channels = self.output_channels;
         let (window, depth, rows) = (self.window, linear.depth, output.len() / channels);
-        let residual = residual.map(|values| (values, channels));
-        // A multiple of 4 KiB from row to row would leave the rows of a tile to a few lines of the
-        // first-level cache: they are moved apart.
-        let direct =
-            window.kernel == 1 && window.stride == 1 && window.padding == 0 && !depth.is_multiple_of(1024);
-        if direct {
+        let Some(Cut {
+            parts,
+            rows: count,
+            stride,
+        }) = self.cut(linear, context.threads, rows)
+        else {
             let left = Left::rows(input, rows, depth, depth);
             return linear.run(context, left, output, channels, residual, activation);
-        }
-        let stride = depth.next_multiple_of(16) + 16;
-        let few = rows < 56 * context.threads;
-        let mut parts = if few && context.threads > 1 {
-            1
-        } else {
-            rows.div_ceil(linear.chunk_rows())
         };
-        if context.threads > 1 && !few {
-            parts = parts.next_multiple_of(context.threads).min(rows);
-        }
-        let count = rows.div_ceil(parts);
         let out = self.output_shape(shape);
         let chunk = |context: Context<'_>, (i, output): (usize, &mut [f32])| {
             let start = i * count;
             let rows = output.len() / channels;
-            let mut patches = context.pool.take(rows * stride);
+            let mut patches = context.pool.take(Role::Patches, rows * stride);
             context.timed(Part::Gathering, 0, || {
                 let place = Place {
                     window,
@@ -118,7 +146,7 @@ impl Convolution {
                 };
                 place.gather(input, start, stride, &mut patches);
             });
-            let residual = residual.map(|(values, stride)| (&values[start * stride..], stride));
+            let residual = residual.from_row(start);
             let left = Left::rows(&patches, rows, stride, depth);
             linear.run(context, left, output, channels, residual, activation);
         };
@@ -138,6 +166,13 @@ impl Convolution {
                 .for_each(|part| chunk(context, part));
         }
     }
+}
+
+/// Patches are gathered in so many parts, of so many rows at most, which begin `stride` after one another.
+struct Cut {
+    parts: usize,
+    rows: usize,
+    stride: usize,
 }
 
 /// A convolution's weights for patches in the order kernel y, kernel x, input channel.
@@ -206,6 +241,7 @@ mod tests {
         output_channels: usize,
         relu: bool,
         with_residual: bool,
+        in_place: bool,
         salt: u32,
     }
 
@@ -248,7 +284,14 @@ mod tests {
                 };
                 let mut found = vec![f32::NAN; (to - from) * out_len];
                 let input = &input[from * shape.len()..to * shape.len()];
-                let residual = residual.as_deref().map(|r| &r[from * out_len..to * out_len]);
+                let residual = match residual.as_deref().map(|r| &r[from * out_len..to * out_len]) {
+                    Some(residual) if case.in_place => {
+                        found.copy_from_slice(residual);
+                        Residual::Output
+                    }
+                    Some(residual) => Residual::Rows(residual, output_channels),
+                    None => Residual::None,
+                };
                 convolution.run(context, input, shape, residual, relu, &mut found);
                 found
             };
@@ -280,12 +323,13 @@ mod tests {
             padding in 0_usize..5,
             relu: bool,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let window = Window { kernel, stride, padding };
             let shape = TapShape { height, width, channels: input_channels };
             prop_assume!(window.positions(height) > 0 && window.positions(width) > 0);
-            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 1.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, in_place, salt }, 1.0)?;
         }
 
         /// Channels in whole vectors: the fast tiles.
@@ -299,6 +343,7 @@ mod tests {
             stride in 1_usize..3,
             relu: bool,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let window = Window { kernel: 3, stride, padding: 1 };
@@ -307,7 +352,7 @@ mod tests {
             let set = available()[0];
             let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32]);
             prop_assert!(matches!(fast.method, Method::Fast(_)));
-            check(&Case { window, shape, images, output_channels, relu, with_residual, salt }, 4.0)?;
+            check(&Case { window, shape, images, output_channels, relu, with_residual, in_place, salt }, 4.0)?;
         }
     }
 
@@ -331,6 +376,7 @@ mod tests {
             output_channels: 40,
             relu: true,
             with_residual: true,
+            in_place: false,
             salt: 3,
         };
         check(&case, 1.0).unwrap();

@@ -7,11 +7,12 @@ use ndarray::{Array2, ArrayView4};
 use rayon::prelude::*;
 
 use crate::architecture::Architecture;
-use crate::buffer::Pool;
+use crate::buffer::{Demand, Pool, Pooled, Role};
 use crate::conv::Convolution;
 use crate::description::{Description, IMAGE, Slot, Stage, Step, TapShape};
 use crate::error::BackbonesError;
 use crate::prepare::{Folded, Source};
+use crate::product::Residual;
 use crate::profile::{Context, Counters, Profile};
 use crate::simd::{Available, InstructionSet};
 use crate::stem::Stem;
@@ -231,6 +232,7 @@ impl Network {
             return Ok(());
         }
 
+        self.pool.reserve(self.demand(count, &shapes, height, width));
         let images = images.as_standard_layout();
         let Some(images) = images.as_slice() else {
             unreachable!("an array in standard layout is a slice");
@@ -253,14 +255,14 @@ impl Network {
             };
             let plan = Plan::new(context.threads, count, shape);
             let wanted = self.taps.iter().position(|tap| *tap == depth);
-            let mut buffer = self
-                .pool
-                .take(if wanted.is_none() { count * shape.len() } else { 0 });
             // Taken out, so that the features of the stage before can be read.
-            let mut matrix = wanted.map(|i| std::mem::take(&mut features[i]));
-            let out = match &mut matrix {
-                Some(matrix) => matrix.as_slice_mut().unwrap_or_default(),
-                None => &mut buffer,
+            let mut place = match wanted {
+                Some(i) => Place::Tap(i, std::mem::take(&mut features[i])),
+                None => Place::Buffer(self.pool.take(Role::Layer, count * shape.len())),
+            };
+            let out = match &mut place {
+                Place::Tap(_, matrix) => matrix.as_slice_mut().unwrap_or_default(),
+                Place::Buffer(buffer) => buffer,
             };
             let input = before.0.read(features);
             let (input_len, len) = (before.1.len(), shape.len());
@@ -315,12 +317,12 @@ impl Network {
                 }
                 (image, _) => return Err(BackbonesError::ImageValues { image }),
             }
-            before = match (wanted, matrix) {
-                (Some(i), Some(matrix)) => {
+            before = match place {
+                Place::Tap(i, matrix) => {
                     features[i] = matrix;
                     (Output::Tap(i), shape)
                 }
-                _ => (Output::Buffer(buffer), shape),
+                Place::Buffer(buffer) => (Output::Buffer(buffer), shape),
             };
         }
         // A layer that was asked for more than once.
@@ -336,6 +338,67 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The buffers of a pass: those between stages, and of each stage for all groups that are computed at a time. `shapes`
+    /// are those of the stages' outputs.
+    fn demand(&self, count: usize, shapes: &[TapShape], height: usize, width: usize) -> Demand {
+        let threads = rayon::current_num_threads();
+        let mut before = TapShape {
+            height,
+            width,
+            channels: self.description.input_channels,
+        };
+        let between = |depth: usize| {
+            let tapped = self.taps.contains(&depth);
+            Demand::of(Role::Layer, if tapped { 0 } else { count * shapes[depth].len() })
+        };
+        let mut most = Demand::default();
+        for (depth, layers) in self.stages.iter().enumerate() {
+            let plan = Plan::new(threads, count, shapes[depth]);
+            let (at_once, threads) = match plan.groups {
+                1 => (1, threads),
+                groups => (groups.min(threads), 1),
+            };
+            // A group of one image less may be cut into longer parts.
+            let group = [count / plan.groups, count.div_ceil(plan.groups)]
+                .map(|images| self.stage_demand(depth, layers, threads, images, before));
+            let group = group[0].or(group[1]);
+            let mut all = group.times(at_once).and(between(depth));
+            if depth > 0 {
+                all = all.and(between(depth - 1));
+            }
+            most = most.or(all);
+            before = shapes[depth];
+        }
+        most
+    }
+
+    /// The buffers of a stage for `images` images together, each of shape `input`.
+    fn stage_demand(
+        &self,
+        depth: usize,
+        layers: &[Layer],
+        threads: usize,
+        images: usize,
+        input: TapShape,
+    ) -> Demand {
+        let output = self.description.stages[depth].output;
+        let mut slots = vec![Demand::default(); self.description.slots];
+        let mut shapes = vec![input; self.description.slots];
+        let mut most = Demand::default();
+        for layer in layers {
+            let step = layer.demand(self.set, threads, images, &shapes);
+            let (shape, to) = layer.output(&shapes);
+            shapes[to] = shape;
+            if to != output {
+                slots[to] = Demand::of(Role::Between, images * shape.len());
+            }
+            most = most.or(slots.iter().fold(step, |all, slot| all.and(*slot)));
+        }
+        most
+    }
+}
+
 /// A group of consecutive images at a stage.
 struct Part<'a> {
     /// The number of its first image.
@@ -344,12 +407,19 @@ struct Part<'a> {
     to: &'a mut [f32],
 }
 
+/// Where the output of a stage goes.
+enum Place<'a> {
+    /// The features of this tap.
+    Tap(usize, Array2<f32>),
+    Buffer(Pooled<'a>),
+}
+
 /// Where the output of a stage is.
 enum Output<'a> {
     Images(&'a [f32]),
     /// In the features of this tap.
     Tap(usize),
-    Buffer(crate::buffer::Pooled<'a>),
+    Buffer(Pooled<'a>),
 }
 
 impl Output<'_> {
@@ -423,6 +493,24 @@ const MANY_WEIGHTS: usize = 100;
 /// Positions of several images that are worth multiplying together.
 const SOME_POSITIONS: usize = 784;
 
+/// What the layers of a stage have written.
+#[derive(Clone, Copy)]
+struct Slots<'a> {
+    slots: &'a [Option<Pooled<'a>>],
+    /// The slot of the stage's output, if that has been written and can be read.
+    output: Option<(Slot, &'a [f32])>,
+}
+
+impl<'a> Slots<'a> {
+    /// `None` where no layer of this stage has written: that is the stage's input.
+    fn read(self, slot: Slot) -> Option<&'a [f32]> {
+        match self.output {
+            Some((output, values)) if output == slot => Some(values),
+            _ => self.slots[slot].as_deref(),
+        }
+    }
+}
+
 /// Some images at a stage.
 struct Run<'a> {
     context: Context<'a>,
@@ -432,35 +520,48 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Computes the stage's layers; the last one writes to `out`.
+    /// Computes the stage's layers; the slot of its output is `out`.
     fn stage(&self, description: &Description, stage: &Stage, layers: &[Layer], out: &mut [f32]) {
-        let mut slots: Vec<Option<crate::buffer::Pooled<'_>>> = Vec::new();
+        let mut slots: Vec<Option<Pooled<'_>>> = Vec::new();
         slots.resize_with(description.slots, || None);
         let mut shapes = vec![self.input_shape; description.slots];
-        let last = layers.len() - 1;
-        for (i, layer) in layers.iter().enumerate() {
+        let mut begun = false;
+        for layer in layers {
             let (shape, to) = layer.output(&shapes);
-            if i == last {
-                debug_assert_eq!(to, stage.output);
-                self.layer(layer, &slots, &shapes, out);
+            if to == stage.output {
+                debug_assert_eq!(out.len(), self.images * shape.len());
+                self.layer(
+                    layer,
+                    Slots {
+                        slots: &slots,
+                        output: None,
+                    },
+                    &shapes,
+                    out,
+                );
+                begun = true;
             } else {
-                let mut buffer = self.context.pool.take(self.images * shape.len());
-                self.layer(layer, &slots, &shapes, &mut buffer);
+                // What was there is not read any more.
+                slots[to] = None;
+                let mut buffer = self.context.pool.take(Role::Between, self.images * shape.len());
+                let output = begun.then_some((stage.output, &*out));
+                self.layer(
+                    layer,
+                    Slots {
+                        slots: &slots,
+                        output,
+                    },
+                    &shapes,
+                    &mut buffer,
+                );
                 slots[to] = Some(buffer);
             }
             shapes[to] = shape;
         }
     }
 
-    fn layer(
-        &self,
-        layer: &Layer,
-        slots: &[Option<crate::buffer::Pooled<'_>>],
-        shapes: &[TapShape],
-        out: &mut [f32],
-    ) {
-        // A slot that no layer of this stage has written is the stage's input.
-        let read = |slot: Slot| -> &[f32] { slots[slot].as_deref().unwrap_or(self.input) };
+    fn layer(&self, layer: &Layer, slots: Slots<'_>, shapes: &[TapShape], out: &mut [f32]) {
+        let read = |slot: Slot| slots.read(slot).unwrap_or(self.input);
         let each = |from: &[f32], out: &mut [f32], work: &(dyn Fn(&[f32], &mut [f32]) + Sync)| {
             let (from_len, to_len) = (from.len() / self.images, out.len() / self.images);
             from.chunks(from_len)
@@ -477,11 +578,15 @@ impl Run<'_> {
             Layer::Convolution {
                 convolution,
                 from,
+                to,
                 residual,
                 relu,
-                ..
             } => {
-                let residual = residual.map(read);
+                let residual = match residual {
+                    None => Residual::None,
+                    Some(slot) if slot == to => Residual::Output,
+                    Some(slot) => Residual::Rows(read(*slot), shapes[*slot].channels),
+                };
                 convolution.run(self.context, read(*from), shapes[*from], residual, *relu, out);
             }
             Layer::Embedding { embedding, .. } => {
@@ -493,6 +598,18 @@ impl Run<'_> {
 }
 
 impl Layer {
+    /// The buffers that computing `images` images takes besides the slots.
+    fn demand(&self, set: Available, threads: usize, images: usize, shapes: &[TapShape]) -> Demand {
+        match self {
+            Layer::Stem { stem, .. } => stem.demand(threads, [shapes[IMAGE].height, shapes[IMAGE].width]),
+            Layer::Convolution {
+                convolution, from, ..
+            } => convolution.demand(set, threads, images, shapes[*from]),
+            Layer::Embedding { embedding, .. } => embedding.demand(),
+            Layer::Encoder { encoder, from, .. } => encoder.demand(set, threads, images, shapes[*from].width),
+        }
+    }
+
     /// The shape of one image's output, and the slot it goes to.
     fn output(&self, shapes: &[TapShape]) -> (TapShape, Slot) {
         match self {
@@ -585,20 +702,74 @@ mod tests {
     fn memory_does_not_grow_with_the_number_of_images() {
         let architecture = Architecture::Resnet18;
         let network = Network::new(architecture, &Weights::random(architecture, 0), &["layer4"]).unwrap();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         pool.install(|| {
             let mut features = Vec::new();
-            let mut passes = |count: usize| {
-                for i in 0..count {
-                    let images = Array4::<f32>::ones((4 - i % 4, 3, 32, 32));
+            let mut passes = |images: usize| {
+                let mut left = images;
+                while left > 0 {
+                    let batch = (4 - left % 4).min(left);
+                    let images = Array4::<f32>::ones((batch, 3, 32, 32));
                     network.forward_into(images.view(), &mut features).unwrap();
+                    left -= batch;
                 }
                 network.pool.free_bytes()
             };
-            let bytes = passes(8);
+            let bytes = passes(10);
             assert!(bytes > 0);
-            assert_eq!(passes(1000), bytes);
+            assert_eq!(passes(10_000), bytes);
         });
+    }
+
+    /// A pass finds all of its buffers in the pool: what is planned is enough.
+    #[test]
+    fn buffers_are_those_of_the_plan() {
+        let cases: [(Architecture, &[&str], [usize; 2]); 7] = [
+            (
+                Architecture::Resnet18,
+                &["layer1", "layer3", "layer4"],
+                [224, 224],
+            ),
+            (Architecture::Resnet18, &["layer4"], [97, 64]),
+            (
+                Architecture::Resnet50,
+                &["layer1", "layer2", "layer3", "layer4"],
+                [224, 224],
+            ),
+            (Architecture::Resnet50, &["layer3"], [64, 150]),
+            (Architecture::WideResnet50_2, &["layer2"], [64, 64]),
+            (Architecture::VitBase16, &["layer1"], [224, 224]),
+            (Architecture::VitBase32, &["layer0", "layer2"], [224, 224]),
+        ];
+        for (architecture, taps, [height, width]) in cases {
+            let weights = Weights::random_for(architecture, 0, taps).unwrap();
+            for threads in [1, 2, 3] {
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                for batch in [1, 2, 5, 16] {
+                    let network = Network::new(architecture, &weights, taps).unwrap();
+                    let images = Array4::<f32>::ones((batch, 3, height, width));
+                    pool.install(|| {
+                        let shapes: Vec<TapShape> = (0..network.stages.len())
+                            .map(|depth| network.description.tap_shape(depth, height, width).unwrap())
+                            .collect();
+                        network
+                            .pool
+                            .reserve(network.demand(batch, &shapes, height, width));
+                        let planned = network.pool.free_bytes();
+                        network.forward(images.view()).unwrap();
+                        assert_eq!(
+                            network.pool.free_bytes(),
+                            planned,
+                            "{architecture} {threads} threads, {batch} images"
+                        );
+                        assert!(planned > 0);
+                    });
+                }
+            }
+        }
     }
 
     /// The first image that is not finite is named, wherever its group is computed.

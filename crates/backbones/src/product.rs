@@ -105,20 +105,61 @@ pub(crate) enum Activation {
     Gelu,
 }
 
+/// What is added to an output besides the bias.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Residual<'a> {
+    None,
+    /// Rows as long as the output's, and their distance.
+    Rows(&'a [f32], usize),
+    /// What the output holds until then: one place in memory less to read from and to write to.
+    Output,
+}
+
+impl<'a> Residual<'a> {
+    /// That of the output's rows from `row` on.
+    pub(crate) fn from_row(self, row: usize) -> Self {
+        match self {
+            Residual::Rows(values, stride) => Residual::Rows(&values[row * stride..], stride),
+            other => other,
+        }
+    }
+
+    /// Where that of a number of the output is, which is at `row` and `column` and lies at `out`, and the distance
+    /// of rows; null if there is none.
+    pub(crate) fn at(
+        self,
+        [row, column]: [usize; 2],
+        out: *const f32,
+        out_stride: usize,
+    ) -> (*const f32, usize) {
+        match self {
+            Residual::None => (std::ptr::null(), 0),
+            Residual::Rows(values, stride) => (values[row * stride + column..].as_ptr(), stride),
+            Residual::Output => (out, out_stride),
+        }
+    }
+
+    /// Panics where `rows` rows of `columns` numbers would end beyond it.
+    pub(crate) fn check(self, rows: usize, columns: usize) {
+        if let Residual::Rows(values, stride) = self {
+            assert!((rows - 1) * stride + columns <= values.len(), "residual");
+        }
+    }
+}
+
 /// What is added to the product and done with it: `activation(product + bias + residual)`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finish<'a> {
     /// For each column, up to the end of the last panel.
     pub(crate) bias: Option<&'a [f32]>,
-    /// Of the output's shape, and the distance of its rows.
-    pub(crate) residual: Option<(&'a [f32], usize)>,
+    pub(crate) residual: Residual<'a>,
     pub(crate) activation: Activation,
 }
 
 impl Finish<'_> {
     pub(crate) const NOTHING: Finish<'static> = Finish {
         bias: None,
-        residual: None,
+        residual: Residual::None,
         activation: Activation::None,
     };
 }
@@ -182,11 +223,12 @@ unsafe fn tile<S: Simd, const M: usize>(
     // SAFETY: the caller's; addresses of the next panel are only prefetched.
     unsafe {
         // The output, and what is added to it, come from far while the sums are made.
+        let apart = !finish.residual.is_null() && !std::ptr::eq(finish.residual, out);
         for i in 0..M {
             let at = out.add(i * out_stride);
             prefetch_near(at);
             prefetch_near(at.add(2 * S::LANES - 1));
-            if !finish.residual.is_null() {
+            if apart {
                 let at = finish.residual.add(i * finish.residual_stride);
                 prefetch_near(at);
                 prefetch_near(at.add(2 * S::LANES - 1));
@@ -340,10 +382,7 @@ unsafe fn columns<S: Simd>(
                 };
                 let to = out.add(start * out_stride + column);
                 let bias = finish.bias.map_or(std::ptr::null(), |b| b.as_ptr().add(column));
-                let (residual, residual_stride) = match finish.residual {
-                    Some((values, stride)) => (values.as_ptr().add(start * stride + column), stride),
-                    None => (std::ptr::null(), 0),
-                };
+                let (residual, residual_stride) = finish.residual.at([start, column], to, out_stride);
                 let next = [next, ahead];
                 if columns == width {
                     let finish = TileFinish {
@@ -418,9 +457,7 @@ fn check(
     if let Some(bias) = finish.bias {
         assert!(columns.next_multiple_of(width) <= bias.len(), "bias");
     }
-    if let Some((residual, stride)) = finish.residual {
-        assert!((left.rows - 1) * stride + columns <= residual.len(), "residual");
-    }
+    finish.residual.check(left.rows, columns);
 }
 
 /// `out = finish(left right)`, in this thread. A row of `out` begins `out_stride` after the one before.
@@ -436,6 +473,24 @@ pub(crate) fn product(
     let panels = right.columns.div_ceil(set.panel());
     // SAFETY: checked, and `out` is borrowed for this alone.
     unsafe { columns_of(set, left, right, 0..panels, out.as_mut_ptr(), out_stride, finish) }
+}
+
+/// [`product`] to a place that other threads write around.
+///
+/// # Safety
+/// `out` can be written for `len` numbers, of which nothing else accesses the columns of the rows of the product.
+pub(crate) unsafe fn product_at(
+    set: Available,
+    left: Left<'_>,
+    right: Panels<'_>,
+    (out, len): (*mut f32, usize),
+    out_stride: usize,
+    finish: Finish<'_>,
+) {
+    check(set, &left, &right, len, out_stride, &finish);
+    let panels = right.columns.div_ceil(set.panel());
+    // SAFETY: checked, and the caller's.
+    unsafe { columns_of(set, left, right, 0..panels, out, out_stride, finish) }
 }
 
 /// A pointer that threads share, each for rows or columns of its own.
@@ -497,7 +552,7 @@ impl Linear {
         left: Left<'_>,
         out: &mut [f32],
         out_stride: usize,
-        residual: Option<(&[f32], usize)>,
+        residual: Residual<'_>,
         activation: Activation,
     ) {
         let Context { set, threads, .. } = context;
@@ -535,7 +590,7 @@ impl Linear {
         let rows = left.rows.div_ceil(parts);
         let chunk = |(i, out): (usize, &mut [f32])| {
             let part = left.part(i * rows..((i + 1) * rows).min(left.rows));
-            let residual = residual.map(|(values, stride)| (&values[i * rows * stride..], stride));
+            let residual = residual.from_row(i * rows);
             let operations = 2 * part.rows * self.depth * self.columns;
             context.timed(Part::Linear, operations, || {
                 product(set, part, right, out, out_stride, Finish { residual, ..finish });
@@ -570,6 +625,7 @@ mod tests {
             gap in 0_usize..5,
             activation in 0..3,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let activation = [Activation::None, Activation::Relu, Activation::Gelu][activation as usize];
@@ -590,11 +646,23 @@ mod tests {
                     let context = Context { set, pool: &pool, threads, counters: None };
                     let mut out = vec![f32::NAN; rows * out_stride];
                     let left = Left::rows(&left, rows, stride, depth);
-                    let residual = residual.as_deref().map(|r| (r, out_stride));
-                    linear.run(context, left, &mut out, out_stride, residual, activation);
+                    let added = match &residual {
+                        Some(residual) if in_place => {
+                            out.copy_from_slice(residual);
+                            Residual::Output
+                        }
+                        Some(residual) => Residual::Rows(residual, out_stride),
+                        None => Residual::None,
+                    };
+                    linear.run(context, left, &mut out, out_stride, added, activation);
                     for row in 0..rows {
                         let line = &out[row * out_stride..(row + 1) * out_stride];
-                        prop_assert!(line[columns..].iter().all(|v| v.is_nan()), "beyond the columns");
+                        let around = match &residual {
+                            Some(residual) if in_place => &residual[row * out_stride + columns..(row + 1) * out_stride],
+                            _ => &[f32::NAN; 4][..gap],
+                        };
+                        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                        prop_assert!(bits(&line[columns..]) == bits(around), "beyond the columns");
                         for (found, (sum, magnitude)) in line.iter().zip(&expected[row * columns..]).take(columns) {
                             let error = (f64::from(*found) - sum).abs();
                             let most = reference::roundings(depth) * magnitude + 2e-6;
@@ -660,7 +728,7 @@ mod tests {
             };
             let mut out = [9.0; 9];
             let left = Left::rows(&[f32::NAN, -1.0, 2.0], 3, 1, 1);
-            linear.run(context, left, &mut out, 3, None, Activation::Relu);
+            linear.run(context, left, &mut out, 3, Residual::None, Activation::Relu);
             assert!(out[..3].iter().all(|v| v.is_nan()), "NaN is not hidden");
             assert_eq!(out[3..], [0.0, 0.0, 0.0, 2.0, 2.0, 2.0]);
         }
@@ -682,7 +750,7 @@ mod tests {
             Left::rows(&[0.0; 7], 2, 4, 4),
             &mut [0.0; 6],
             3,
-            None,
+            Residual::None,
             Activation::None,
         );
     }

@@ -17,7 +17,8 @@ const POOL: Window = Window {
 };
 
 /// Four slots serve the whole network besides the image: two for what lies between the convolutions
-/// of a block, and two that take turns as a block's input and output.
+/// of a block, and two that take turns as a layer's input and output. All blocks of a layer write their
+/// output to the same place, where they add to what is there.
 const BETWEEN: [Slot; 2] = [1, 2];
 const TURNS: [Slot; 2] = [3, 4];
 
@@ -63,28 +64,34 @@ fn residual(block: Block, blocks: [usize; 4]) -> Description {
         None,
         true,
     );
+    // Where the first block adds its input as it is, that has to be in the place of the output.
+    let pooled = match block {
+        Block::Basic => TURNS[0],
+        Block::Bottleneck { .. } => TURNS[1],
+    };
     builder.steps.push(Step::MaxPool {
         window: POOL,
         from: BETWEEN[0],
-        to: TURNS[0],
+        to: pooled,
     });
-    builder.current = TURNS[0];
+    builder.current = pooled;
 
     let mut stages = Vec::with_capacity(LAYERS.len());
-    for (((&layer, channels), stride), count) in LAYERS
+    for ((((&layer, channels), stride), count), output) in LAYERS
         .iter()
         .zip([64, 128, 256, 512])
         .zip([1, 2, 2, 2])
         .zip(blocks)
+        .zip(TURNS.into_iter().cycle())
     {
         for i in 0..count {
             let stride = if i == 0 { stride } else { 1 };
-            builder.block(block, &format!("{layer}.{i}"), channels, stride);
+            builder.block(block, &format!("{layer}.{i}"), channels, stride, output);
         }
         stages.push(Stage {
             layer,
             steps: std::mem::take(&mut builder.steps),
-            output: builder.current,
+            output,
         });
     }
     Description {
@@ -129,8 +136,9 @@ impl Builder {
         self.channels = output_channels;
     }
 
-    /// A block's convolutions and a shortcut, which is a 1x1 convolution where the shape changes.
-    fn block(&mut self, block: Block, name: &str, channels: usize, stride: usize) {
+    /// A block's convolutions and a shortcut, which is a 1x1 convolution where the shape changes; where it does not, the
+    /// block's input is in `output` already.
+    fn block(&mut self, block: Block, name: &str, channels: usize, stride: usize, output: Slot) {
         let square = |kernel, stride| Window {
             kernel,
             stride,
@@ -156,7 +164,6 @@ impl Builder {
             }
         };
         let (input, input_channels) = (self.current, self.channels);
-        let other = if input == TURNS[0] { TURNS[1] } else { TURNS[0] };
         let reshapes = stride != 1 || input_channels != output_channels;
         let last = convolutions.len() - 1;
         for (i, (channels, window)) in convolutions.into_iter().enumerate() {
@@ -168,17 +175,16 @@ impl Builder {
                     format!("{name}.downsample.1"),
                     output_channels,
                     square(1, stride),
-                    other,
+                    output,
                     None,
                     false,
                 );
                 (self.current, self.channels) = inside;
             }
-            // After a shortcut the block's input is not read again, so its slot takes the output.
-            let (residual, to) = match (i == last, reshapes) {
-                (false, _) => (None, BETWEEN[i]),
-                (true, false) => (Some(input), other),
-                (true, true) => (Some(other), input),
+            let (residual, to) = if i == last {
+                (Some(output), output)
+            } else {
+                (None, BETWEEN[i])
             };
             self.convolution(
                 format!("{name}.conv{}", i + 1),

@@ -4,7 +4,7 @@
 use ndarray::ArrayView2;
 
 use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Panels, pack, packed_len, product};
+use crate::product::{Activation, Finish, Left, Panels, Residual, pack, packed_len, product};
 use crate::simd::{Available, InstructionSet};
 
 /// Rows of f32, packed so that products of other rows with them are fast.
@@ -120,7 +120,7 @@ impl PackedRows {
             columns,
             Finish {
                 bias: Some(&self.offsets[range.start..]),
-                residual: None,
+                residual: Residual::None,
                 activation: Activation::None,
             },
         );

@@ -3,8 +3,9 @@
 
 use rayon::prelude::*;
 
+use crate::buffer::{Demand, Role};
 use crate::description::{TapShape, Window};
-use crate::product::{Activation, Left, Linear};
+use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -54,6 +55,20 @@ impl Stem {
         }
     }
 
+    /// An image with its padding around, and rows of the convolution that the pooling needs, in numbers.
+    fn buffers(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let padding = self.window.padding;
+        let padded = (height + 2 * padding) * (width + 2 * padding) * self.input_channels;
+        let kept = self.pool.kernel * self.window.positions(width) * self.linear.columns;
+        [padded, kept]
+    }
+
+    /// The buffers of [`run`](Self::run).
+    pub(crate) fn demand(&self, threads: usize, size: [usize; 2]) -> Demand {
+        let [padded, kept] = self.buffers(size);
+        Demand::of(Role::Padded, padded).and(Demand::of(Role::Kept, kept).times(threads))
+    }
+
     /// One image (channels, height, width) to `output` (NHWC). Values that are not finite become NaN.
     pub(crate) fn run(
         &self,
@@ -64,7 +79,7 @@ impl Stem {
     ) {
         let (channels, padding) = (self.input_channels, self.window.padding);
         let row_len = (width + 2 * padding) * channels;
-        let mut padded = context.pool.take((height + 2 * padding) * row_len);
+        let mut padded = context.pool.take(Role::Padded, self.buffers([height, width])[0]);
         context.timed(Part::Stem, 0, || {
             padded.fill(0.0);
             let rows = padded.chunks_exact_mut(row_len).skip(padding).take(height);
@@ -110,7 +125,7 @@ impl Stem {
         let pooled = self.pool.positions(conv_width) * channels;
         let conv_len = conv_width * channels;
         // The convolution's row y is kept at y modulo the pooling's height.
-        let mut kept = context.pool.take(self.pool.kernel * conv_len);
+        let mut kept = context.pool.take(Role::Kept, self.buffers([height, width])[1]);
         let mut next = (first * self.pool.stride).saturating_sub(self.pool.padding);
         let alone = Context {
             threads: 1,
@@ -131,7 +146,8 @@ impl Stem {
                 };
                 let to = &mut kept[next % self.pool.kernel * conv_len..][..conv_len];
                 context.timed(Part::Stem, 2 * conv_width * self.linear.depth * channels, || {
-                    self.linear.run(alone, left, to, channels, None, Activation::Relu);
+                    self.linear
+                        .run(alone, left, to, channels, Residual::None, Activation::Relu);
                 });
                 next += 1;
             }

@@ -17,8 +17,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::activation::gelu;
-use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Panels, Shared, pack, packed_len, product};
+use crate::buffer::{Aligned, Demand, Role};
+use crate::product::{Activation, Finish, Left, Panels, Residual, Shared, pack, packed_len, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -166,7 +166,7 @@ per_set!(
 struct Target<'a> {
     out: Shared,
     stride: usize,
-    residual: Option<(&'a [f32], usize)>,
+    residual: Residual<'a>,
     activation: Activation,
 }
 
@@ -226,6 +226,54 @@ impl Strassen {
         (24 * 1024 / self.depth).clamp(28, 112)
     }
 
+    /// How many parts so many pairs are cut into, and whether threads take parts of their own.
+    fn cut(&self, threads: usize, pairs: usize) -> (usize, bool) {
+        let apart = threads > 1 && pairs >= 28 * threads;
+        let parts = pairs.div_ceil(self.chunk_pairs());
+        if apart {
+            (parts.next_multiple_of(threads).min(pairs), true)
+        } else {
+            (parts, false)
+        }
+    }
+
+    /// How many blocks the columns are cut into.
+    fn blocks(&self, set: Available, threads: usize) -> usize {
+        let panels = self.columns / set.panel();
+        let blocks = panels.div_ceil((COLUMNS / set.panel()).max(1));
+        if threads > 1 {
+            blocks.next_multiple_of(threads).min(panels)
+        } else {
+            blocks
+        }
+    }
+
+    /// The left-hand sides of seven products of so many pairs, and a row of zeros: where each row begins after the one
+    /// before, and all numbers.
+    fn left_len(&self, pairs: usize) -> (usize, usize) {
+        // Not a multiple of 4 KiB from row to row.
+        let row_len = self.depth + 16;
+        (row_len, 7 * pairs * row_len + 2 * self.depth)
+    }
+
+    /// The buffers of [`run`](Self::run).
+    pub(crate) fn demand(&self, set: Available, threads: usize, images: usize, rows: usize) -> Demand {
+        let pairs = images * rows.div_ceil(2);
+        let (parts, apart) = self.cut(threads, pairs);
+        let count = pairs.div_ceil(parts);
+        let (at_once, threads) = if apart {
+            (threads.min(parts), 1)
+        } else {
+            (1, threads)
+        };
+        let blocks = self.blocks(set, threads);
+        let columns = (self.columns / set.panel()).div_ceil(blocks) * set.panel();
+        let products = Demand::of(Role::Seven, 7 * count * columns).times(threads.min(blocks));
+        Demand::of(Role::Sums, self.left_len(count).1)
+            .and(products)
+            .times(at_once)
+    }
+
     /// `out = activation(rows weights + bias + residual)`, its rows `out_stride` apart.
     pub(crate) fn run(
         &self,
@@ -233,7 +281,7 @@ impl Strassen {
         left: Images<'_>,
         out: &mut [f32],
         out_stride: usize,
-        residual: Option<(&[f32], usize)>,
+        residual: Residual<'_>,
         activation: Activation,
     ) {
         let rows = left.images * left.rows;
@@ -246,9 +294,7 @@ impl Strassen {
             out_stride >= columns && (rows - 1) * out_stride + columns <= out.len(),
             "output"
         );
-        if let Some((values, stride)) = residual {
-            assert!((rows - 1) * stride + columns <= values.len(), "residual");
-        }
+        residual.check(rows, columns);
         let target = Target {
             out: Shared(out.as_mut_ptr()),
             stride: out_stride,
@@ -256,13 +302,9 @@ impl Strassen {
             activation,
         };
         let pairs = left.images * left.rows.div_ceil(2);
-        let few = context.threads > 1 && pairs < 28 * context.threads;
-        let mut parts = pairs.div_ceil(self.chunk_pairs());
-        if context.threads > 1 && !few {
-            parts = parts.next_multiple_of(context.threads).min(pairs);
-        }
+        let (parts, apart) = self.cut(context.threads, pairs);
         let share = |i: usize| i * pairs / parts..(i + 1) * pairs / parts;
-        if context.threads > 1 && !few {
+        if apart {
             let alone = Context {
                 threads: 1,
                 ..context
@@ -291,10 +333,9 @@ impl Strassen {
             (image * left.rows + 2 * i, 2 * i + 1 < left.rows)
         };
         let count = pairs.len();
-        // Not a multiple of 4 KiB from row to row.
-        let row_len = depth + 16;
+        let (row_len, len) = self.left_len(count);
         let matrix = count * row_len;
-        let mut rows = context.pool.take(7 * matrix + 2 * depth);
+        let mut rows = context.pool.take(Role::Sums, len);
         let (rows, zeros) = rows.split_at_mut(7 * matrix);
         zeros.fill(0.0);
         context.timed(Part::Gathering, 0, || {
@@ -317,7 +358,7 @@ impl Strassen {
         let block = |share: Range<usize>| {
             let columns = share.len() * width;
             let product_len = count * columns;
-            let mut products = context.pool.take(7 * product_len);
+            let mut products = context.pool.take(Role::Seven, 7 * product_len);
             context.timed(Part::Linear, 14 * count * depth * columns, || {
                 for (i, product_of) in products.chunks_exact_mut(product_len).enumerate() {
                     let from = (i * panels + share.start) * panel_len;
@@ -336,13 +377,13 @@ impl Strassen {
                     // alone.
                     unsafe {
                         let even = target.out.pointer().add(first * target.stride + column);
-                        let (mut residual_even, mut residual_odd) = (std::ptr::null(), std::ptr::null());
-                        if let Some((values, stride)) = target.residual {
-                            residual_even = values.as_ptr().add(first * stride + column);
-                            if both {
-                                residual_odd = residual_even.add(stride);
-                            }
-                        }
+                        let (residual_even, stride) =
+                            target.residual.at([first, column], even, target.stride);
+                        let residual_odd = if both && !residual_even.is_null() {
+                            residual_even.add(stride)
+                        } else {
+                            std::ptr::null()
+                        };
                         let pair = Pair {
                             even,
                             odd: if both {
@@ -361,18 +402,12 @@ impl Strassen {
                 }
             });
         };
-        let at_a_time = (COLUMNS / width).max(1);
+        let blocks = self.blocks(set, context.threads);
+        let share = |i: usize| i * panels / blocks..(i + 1) * panels / blocks;
         if context.threads > 1 {
-            let parts = panels
-                .div_ceil(at_a_time)
-                .next_multiple_of(context.threads)
-                .min(panels);
-            (0..parts)
-                .into_par_iter()
-                .for_each(|i| block(i * panels / parts..(i + 1) * panels / parts));
+            (0..blocks).into_par_iter().for_each(|i| block(share(i)));
         } else {
-            let parts = panels.div_ceil(at_a_time);
-            (0..parts).for_each(|i| block(i * panels / parts..(i + 1) * panels / parts));
+            (0..blocks).for_each(|i| block(share(i)));
         }
     }
 }
@@ -399,6 +434,7 @@ mod tests {
             gap in 0_usize..5,
             activation in 0..3,
             with_residual: bool,
+            in_place: bool,
             salt: u32,
         ) {
             let activation = [Activation::None, Activation::Relu, Activation::Gelu][activation as usize];
@@ -419,7 +455,17 @@ mod tests {
                     let context = Context { set, pool: &pool, threads, counters: None };
                     let mut out = vec![f32::NAN; images * rows * out_stride];
                     let values = &left[first * rows * stride..];
-                    let residual = residual.map(|(r, s)| (&r[first * rows * s..], s));
+                    let residual = match residual {
+                        Some((r, s)) if in_place => {
+                            let from = r[first * rows * s..].chunks(s);
+                            for (to, from) in out.chunks_mut(s).zip(from) {
+                                to[..columns].copy_from_slice(&from[..columns]);
+                            }
+                            Residual::Output
+                        }
+                        Some((r, s)) => Residual::Rows(&r[first * rows * s..], s),
+                        None => Residual::None,
+                    };
                     let left = Images { values, images, rows, stride };
                     strassen.run(context, left, &mut out, out_stride, residual, activation);
                     out

@@ -4,8 +4,10 @@
 use rayon::prelude::*;
 
 use crate::activation::exp_negative;
-use crate::buffer::Aligned;
-use crate::product::{Activation, Finish, Left, Linear, Panels, packed_len, product};
+use crate::buffer::{Aligned, Demand, Role};
+use crate::product::{
+    Activation, Finish, Left, Linear, Panels, Residual, Shared, packed_len, product, product_at,
+};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 use crate::strassen::{Images, Strassen};
@@ -32,13 +34,23 @@ impl Embedding {
         (self.side / self.patch).pow(2) + 1
     }
 
+    /// The buffer of [`run`](Self::run): the patches as rows.
+    pub(crate) fn demand(&self) -> Demand {
+        Demand::of(Role::Patches, (self.tokens() - 1) * self.stride())
+    }
+
+    /// From a patch to the next.
+    fn stride(&self) -> usize {
+        self.projection.depth + 16
+    }
+
     /// The tokens of one image (channels, height, width).
     pub(crate) fn run(&self, context: Context<'_>, image: &[f32], out: &mut [f32]) {
         let (side, patch) = (self.side, self.patch);
         let (across, patches) = (side / patch, self.tokens() - 1);
         let (depth, width) = (self.projection.depth, self.projection.columns);
-        let stride = depth + 16;
-        let mut rows = context.pool.take(patches * stride);
+        let stride = self.stride();
+        let mut rows = context.pool.take(Role::Patches, patches * stride);
         context.timed(Part::Gathering, 0, || {
             for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
                 let (top, left) = (i / across * patch, i % across * patch);
@@ -56,7 +68,7 @@ impl Embedding {
         let (class, tokens) = out.split_at_mut(width);
         class.copy_from_slice(&self.class);
         let left = Left::rows(&rows, patches, stride, depth);
-        let positions = Some((&self.positions[..], width));
+        let positions = Residual::Rows(&self.positions, width);
         self.projection
             .run(context, left, tokens, width, positions, Activation::None);
     }
@@ -256,6 +268,14 @@ impl Dense {
         }
     }
 
+    /// The buffers of [`run`](Self::run) for images of `rows` rows.
+    fn demand(&self, set: Available, threads: usize, images: usize, rows: usize) -> Demand {
+        match self {
+            Dense::Plain(_) => Demand::default(),
+            Dense::Strassen(strassen) => strassen.demand(set, threads, images, rows),
+        }
+    }
+
     /// `out = activation(left weights + bias + residual)`, its rows `out_stride` apart.
     pub(crate) fn run(
         &self,
@@ -263,7 +283,7 @@ impl Dense {
         left: Images<'_>,
         out: &mut [f32],
         out_stride: usize,
-        residual: Option<(&[f32], usize)>,
+        residual: Residual<'_>,
         activation: Activation,
     ) {
         match self {
@@ -291,11 +311,37 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// The buffers of [`run`](Self::run) for images of `tokens` tokens.
+    pub(crate) fn demand(&self, set: Available, threads: usize, images: usize, tokens: usize) -> Demand {
+        let rows = images * tokens;
+        let dense = |dense: &Dense| dense.demand(set, threads, images, tokens);
+        let head = Head::new(set, tokens, self.out_projection.columns() / self.heads);
+        let attention = head.demand().times(threads.min(images * self.heads));
+        let wide = self.in_projection.columns().max(self.hidden_stride());
+        let all = [
+            &self.in_projection,
+            &self.out_projection,
+            &self.hidden,
+            &self.output,
+        ];
+        all.into_iter()
+            .map(dense)
+            .fold(attention, Demand::or)
+            .and(Demand::of(Role::Normal, rows * self.out_projection.columns()))
+            .and(Demand::of(Role::Wide, rows * wide))
+    }
+
+    /// From a row of the perceptron's hidden layer to the next: rows a multiple of 4 KiB apart would share a few lines of
+    /// the first-level cache.
+    fn hidden_stride(&self) -> usize {
+        self.hidden.columns() + 16
+    }
+
     /// `images` images of tokens.
     pub(crate) fn run(&self, context: Context<'_>, images: usize, from: &[f32], to: &mut [f32]) {
         let width = self.out_projection.columns();
         let rows = from.len() / width;
-        let take = |columns: usize| context.pool.take(rows * columns);
+        let take = |role, columns: usize| context.pool.take(role, rows * columns);
         fn of(values: &[f32], [images, rows, stride]: [usize; 3]) -> Images<'_> {
             Images {
                 values,
@@ -305,36 +351,46 @@ impl Encoder {
             }
         }
         let shape = |stride| [images, rows / images, stride];
-        let mut normal = take(width);
+        let mut normal = take(Role::Normal, width);
         self.before_attention.run(context, from, &mut normal);
-        let mut mixed = take(width);
         {
             let three = self.in_projection.columns();
-            let mut projected = take(three);
+            let mut projected = take(Role::Wide, three);
             let left = of(&normal, shape(width));
-            self.in_projection
-                .run(context, left, &mut projected, three, None, Activation::None);
+            self.in_projection.run(
+                context,
+                left,
+                &mut projected,
+                three,
+                Residual::None,
+                Activation::None,
+            );
             self.attention(context, images, &projected, &mut normal);
             let left = of(&normal, shape(width));
             self.out_projection.run(
                 context,
                 left,
-                &mut mixed,
+                to,
                 width,
-                Some((from, width)),
+                Residual::Rows(from, width),
                 Activation::None,
             );
         }
-        self.before_perceptron.run(context, &mixed, &mut normal);
-        // Rows a multiple of 4 KiB apart would share a few lines of the first-level cache.
-        let stride = self.hidden.columns() + 16;
-        let mut hidden = take(stride);
+        self.before_perceptron.run(context, to, &mut normal);
+        let stride = self.hidden_stride();
+        let mut hidden = take(Role::Wide, stride);
         let left = of(&normal, shape(width));
-        self.hidden
-            .run(context, left, &mut hidden, stride, None, Activation::Gelu);
+        self.hidden.run(
+            context,
+            left,
+            &mut hidden,
+            stride,
+            Residual::None,
+            Activation::Gelu,
+        );
         let left = of(&hidden, shape(stride));
         self.output
-            .run(context, left, to, width, Some((&mixed, width)), Activation::None);
+            .run(context, left, to, width, Residual::Output, Activation::None);
     }
 
     /// Attention of every image: queries, keys and values side by side to rows of all heads.
@@ -343,105 +399,134 @@ impl Encoder {
         let width = three / 3;
         let tokens = projected.len() / three / images;
         let head = width / self.heads;
-        let panel = context.set.panel();
-        let image = |(projected, out): (&[f32], &mut [f32])| {
-            // Each head to rows of its own, which are then put side by side.
-            let mut separate = context.pool.take(self.heads * tokens * head);
-            let one = |(i, out): (usize, &mut [f32])| {
-                let operations = 4 * tokens * tokens * head;
-                context.timed(Part::Attention, operations, || {
-                    let part = |which: usize| &projected[which * width + i * head..];
-                    attend(
-                        context,
-                        [tokens, three, head, panel],
-                        part(0),
-                        part(1),
-                        part(2),
-                        out,
-                    );
-                });
-            };
-            if context.threads > 1 {
-                separate.par_chunks_mut(tokens * head).enumerate().for_each(one);
-            } else {
-                separate.chunks_mut(tokens * head).enumerate().for_each(one);
-            }
-            for (token, row) in out.chunks_exact_mut(width).enumerate() {
-                for (i, to) in row.chunks_exact_mut(head).enumerate() {
-                    to.copy_from_slice(&separate[(i * tokens + token) * head..][..head]);
-                }
-            }
+        let shape = Head::new(context.set, tokens, head);
+        let shared = Shared(out.as_mut_ptr());
+        assert_eq!(out.len(), images * tokens * width, "all images");
+        let one = |i: usize| {
+            let (image, column) = (i / self.heads, i % self.heads * head);
+            let from = &projected[image * tokens * three..][..tokens * three];
+            let part = |which: usize| &from[which * width + column..];
+            // SAFETY: of the image's rows nothing else accesses this head's columns.
+            context.timed(Part::Attention, 4 * tokens * tokens * head, || unsafe {
+                let to = shared.pointer().add(image * tokens * width + column);
+                shape.attend(context, three, [part(0), part(1), part(2)], to, width);
+            });
         };
-        let pairs = (
-            projected.par_chunks(tokens * three),
-            out.par_chunks_mut(tokens * width),
-        );
+        // All heads of all images alike: a thread that waited within an image would begin another.
         if context.threads > 1 {
-            pairs.into_par_iter().for_each(image);
+            (0..images * self.heads).into_par_iter().for_each(one);
         } else {
-            projected
-                .chunks(tokens * three)
-                .zip(out.chunks_mut(tokens * width))
-                .for_each(image);
+            (0..images * self.heads).for_each(one);
         }
     }
 }
 
-/// One head: `out = softmax(queries keys^T) values`, rows of `head` numbers; those read are `stride`
-/// apart.
-fn attend(
-    context: Context<'_>,
-    [tokens, stride, head, panel]: [usize; 4],
-    queries: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    out: &mut [f32],
-) {
-    let set = context.set;
-    // Whole panels of scores: the keys beyond the last are 0, and softmax leaves them out.
-    let padded = tokens.next_multiple_of(panel);
-    let mut key_panels = context.pool.take(padded * head);
-    for (j, to) in key_panels.chunks_exact_mut(head * panel).enumerate() {
-        for x in 0..panel {
-            let token = j * panel + x;
-            let key = if token < tokens {
-                &keys[token * stride..][..head]
-            } else {
-                &[]
-            };
-            for (k, row) in to.chunks_exact_mut(panel).enumerate() {
-                row[x] = key.get(k).copied().unwrap_or(0.0);
+/// The shape of one head's attention.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    set: Available,
+    tokens: usize,
+    /// Numbers of a token.
+    width: usize,
+    /// Scores of a row, in whole panels: the keys beyond the last are 0, and softmax leaves them out.
+    padded: usize,
+    /// Rows of scores at a time.
+    rows: usize,
+}
+
+impl Head {
+    fn new(set: Available, tokens: usize, width: usize) -> Self {
+        Head {
+            set,
+            tokens,
+            width,
+            padded: tokens.next_multiple_of(set.panel()),
+            rows: 14.min(tokens),
+        }
+    }
+
+    /// Packed keys, packed values, and scores, with their lengths.
+    fn buffers(self) -> [(Role, usize); 3] {
+        [
+            (Role::Keys, self.padded * self.width),
+            (Role::Values, packed_len(self.set, self.tokens, self.width)),
+            (Role::Scores, self.rows * self.padded),
+        ]
+    }
+
+    /// The buffers of [`attend`](Self::attend).
+    fn demand(self) -> Demand {
+        let each = self.buffers().map(|(role, len)| Demand::of(role, len));
+        each.into_iter().fold(Demand::default(), Demand::and)
+    }
+
+    /// `out = softmax(queries keys^T) values`, rows of the head's width; those read are `stride` apart, those written
+    /// `out_stride`.
+    ///
+    /// # Safety
+    /// Nothing else accesses what is written.
+    unsafe fn attend(
+        self,
+        context: Context<'_>,
+        stride: usize,
+        [queries, keys, values]: [&[f32]; 3],
+        out: *mut f32,
+        out_stride: usize,
+    ) {
+        let Head {
+            set,
+            tokens,
+            width,
+            padded,
+            rows,
+        } = self;
+        let panel = set.panel();
+        let [mut key_panels, mut value_panels, mut scores] =
+            self.buffers().map(|(role, len)| context.pool.take(role, len));
+        for (j, to) in key_panels.chunks_exact_mut(width * panel).enumerate() {
+            for x in 0..panel {
+                let token = j * panel + x;
+                let key = if token < tokens {
+                    &keys[token * stride..][..width]
+                } else {
+                    &[]
+                };
+                for (k, row) in to.chunks_exact_mut(panel).enumerate() {
+                    row[x] = key.get(k).copied().unwrap_or(0.0);
+                }
             }
         }
-    }
-    let mut value_panels = context.pool.take(packed_len(set, tokens, head));
-    for (j, to) in value_panels.chunks_exact_mut(tokens * panel).enumerate() {
-        let columns = panel.min(head - j * panel);
-        for (token, row) in to.chunks_exact_mut(panel).enumerate() {
-            row[..columns].copy_from_slice(&values[token * stride + j * panel..][..columns]);
-            row[columns..].fill(0.0);
+        for (j, to) in value_panels.chunks_exact_mut(tokens * panel).enumerate() {
+            let columns = panel.min(width - j * panel);
+            for (token, row) in to.chunks_exact_mut(panel).enumerate() {
+                row[..columns].copy_from_slice(&values[token * stride + j * panel..][..columns]);
+                row[columns..].fill(0.0);
+            }
         }
-    }
-    let keys = Panels {
-        values: &key_panels,
-        depth: head,
-        columns: padded,
-    };
-    let values = Panels {
-        values: &value_panels,
-        depth: tokens,
-        columns: head,
-    };
-    let rows = 14.min(tokens);
-    let mut scores = context.pool.take(rows * padded);
-    for (i, out) in out.chunks_mut(rows * head).enumerate() {
-        let rows = out.len() / head;
-        let queries = Left::rows(&queries[i * 14 * stride..], rows, stride, head);
-        product(set, queries, keys, &mut scores, padded, Finish::NOTHING);
-        // SAFETY: scores has this many rows of `padded`, which is whole vectors.
-        unsafe { softmax_of(set, scores.as_mut_ptr(), [rows, tokens, padded]) };
-        let scores = Left::rows(&scores, rows, padded, tokens);
-        product(set, scores, values, out, head, Finish::NOTHING);
+        let keys = Panels {
+            values: &key_panels,
+            depth: width,
+            columns: padded,
+        };
+        let values = Panels {
+            values: &value_panels,
+            depth: tokens,
+            columns: width,
+        };
+        for first in (0..tokens).step_by(rows) {
+            let rows = rows.min(tokens - first);
+            let queries = Left::rows(&queries[first * stride..], rows, stride, width);
+            product(set, queries, keys, &mut scores, padded, Finish::NOTHING);
+            // SAFETY: scores has this many rows of `padded`, which is whole vectors.
+            unsafe { softmax_of(set, scores.as_mut_ptr(), [rows, tokens, padded]) };
+            let scores = Left::rows(&scores, rows, padded, tokens);
+            let len = (rows - 1) * out_stride + width;
+            // SAFETY: the caller's.
+            unsafe {
+                let to = out.add(first * out_stride);
+                product_at(set, scores, values, (to, len), out_stride, Finish::NOTHING);
+            }
+        }
     }
 }
 

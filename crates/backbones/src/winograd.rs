@@ -25,8 +25,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::buffer::Aligned;
-use crate::product::{Finish, Left, Panels, Shared, product};
+use crate::buffer::{Aligned, Demand, Role};
+use crate::product::{Finish, Left, Panels, Residual, Shared, product};
 use crate::profile::{Context, Part};
 use crate::simd::{Available, Simd, per_set};
 
@@ -332,7 +332,7 @@ unsafe fn inputs_of_side<S: Simd, const N: usize>(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OutputFinish {
     bias: *const f32,
-    /// Null for none; of the band's part of the output.
+    /// Null for none; of the band's part of the output, or that itself.
     residual: *const f32,
     relu: bool,
     /// Of the whole output: from pixel to pixel.
@@ -542,13 +542,70 @@ impl FastConvolution {
         }
     }
 
-    /// Convolves images of `height` x `width` (NHWC, side by side). `residual` is of the output's shape.
+    /// Bands, the blocks they are cut into, and whether threads take blocks of their own.
+    fn cut(&self, threads: usize, images: usize, geometry: Geometry) -> (usize, usize, bool) {
+        let bands = images * geometry.bands();
+        let tiles = (self.input_channels.max(self.output_channels) / CHANNELS_A_TILE).max(FEWEST_TILES);
+        let most = (tiles / geometry.across.tiles()).max(1);
+        let apart =
+            threads > 1 && bands >= threads && self.filters.len() * size_of::<f32>() <= SHARED_FILTERS;
+        let mut blocks = bands.div_ceil(most);
+        if apart {
+            blocks = blocks.next_multiple_of(threads).min(bands);
+        }
+        (bands, blocks, apart)
+    }
+
+    /// How many groups of columns a block's products and outputs are cut into.
+    fn groups(&self, set: Available, threads: usize) -> usize {
+        let panels = self.output_channels / set.panel();
+        if threads > 1 { (4 * threads).min(panels) } else { 1 }
+    }
+
+    /// The numbers of `rows` tiles at all positions, for so many channels.
+    fn layout(rows: usize, channels: usize) -> Layout {
+        // Rows and positions whose distances are multiples of 4 KiB would share a few lines of the cache.
+        let row = if channels >= 256 { channels + 16 } else { channels };
+        Layout {
+            channels,
+            rows,
+            row,
+            position: (rows + 1) * row + 16,
+        }
+    }
+
+    /// The buffers of [`run`](Self::run).
+    pub(crate) fn demand(
+        &self,
+        set: Available,
+        threads: usize,
+        images: usize,
+        [height, width]: [usize; 2],
+    ) -> Demand {
+        let geometry = self.geometry(height, width);
+        let (bands, blocks, apart) = self.cut(threads, images, geometry);
+        let rows = bands.div_ceil(blocks) * geometry.across.tiles();
+        let (at_once, threads) = if apart {
+            (threads.min(blocks), 1)
+        } else {
+            (1, threads)
+        };
+        let groups = self.groups(set, threads);
+        let columns = (self.output_channels / set.panel()).div_ceil(groups) * set.panel();
+        let len = |channels| self.algorithm.positions() * Self::layout(rows, channels).position;
+        let products = Demand::of(Role::Products, len(columns)).times(threads.min(groups));
+        Demand::of(Role::Transformed, len(self.input_channels))
+            .and(products)
+            .times(at_once)
+    }
+
+    /// Convolves images of `height` x `width` (NHWC, side by side). Rows of `residual` lie side by side.
     pub(crate) fn run(
         &self,
         context: Context<'_>,
         input: &[f32],
         [height, width]: [usize; 2],
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         out: &mut [f32],
     ) {
@@ -559,25 +616,19 @@ impl FastConvolution {
             input.len() == images * height * width * self.input_channels,
             "whole images"
         );
-        assert!(
-            out.len() == outputs && residual.is_none_or(|r| r.len() == outputs),
-            "the output"
-        );
-        let bands = images * geometry.bands();
-        let tiles = (self.input_channels.max(self.output_channels) / CHANNELS_A_TILE).max(FEWEST_TILES);
-        let most = (tiles / geometry.across.tiles()).max(1);
+        assert!(out.len() == outputs, "the output");
+        if let Residual::Rows(values, stride) = residual {
+            assert!(
+                values.len() == outputs && stride == self.output_channels,
+                "the residual"
+            );
+        }
+        let (bands, blocks, apart) = self.cut(context.threads, images, geometry);
         let shared = Shared(out.as_mut_ptr());
         let block = |context: Context<'_>, bands: Range<usize>| {
             // SAFETY: the lengths were asserted, and no two blocks have the same bands.
             unsafe { self.block(context, input, geometry, bands, residual, relu, shared) }
         };
-        let apart = context.threads > 1
-            && bands >= context.threads
-            && self.filters.len() * size_of::<f32>() <= SHARED_FILTERS;
-        let mut blocks = bands.div_ceil(most);
-        if apart {
-            blocks = blocks.next_multiple_of(context.threads).min(bands);
-        }
         let range = |i: usize| i * bands / blocks..(i + 1) * bands / blocks;
         if apart {
             let alone = Context {
@@ -602,7 +653,7 @@ impl FastConvolution {
         input: &[f32],
         geometry: Geometry,
         bands: Range<usize>,
-        residual: Option<&[f32]>,
+        residual: Residual<'_>,
         relu: bool,
         out: Shared,
     ) {
@@ -617,16 +668,7 @@ impl FastConvolution {
             [0, 1, 2, 3].map(|class| rows[class] - before[class])
         };
         let rows = rows_of(bands.end);
-        // Rows and positions whose distances are multiples of 4 KiB would share a few lines of the cache.
-        let layout = |channels: usize| {
-            let row = if channels >= 256 { channels + 16 } else { channels };
-            Layout {
-                channels,
-                rows: rows[0],
-                row,
-                position: (rows[0] + 1) * row + 16,
-            }
-        };
+        let layout = |channels| Self::layout(rows[0], channels);
         let each = |n: usize, work: &(dyn Fn(usize) + Sync)| {
             if threads > 1 {
                 (0..n).into_par_iter().for_each(work);
@@ -660,7 +702,7 @@ impl FastConvolution {
         };
 
         let inputs = layout(self.input_channels);
-        let mut transformed = pool.take(positions * inputs.position);
+        let mut transformed = pool.take(Role::Transformed, positions * inputs.position);
         let to = Shared(transformed.as_mut_ptr());
         each(bands.len(), &|i| {
             let (image, band) = place(bands.start + i);
@@ -684,13 +726,13 @@ impl FastConvolution {
         let transformed = &*transformed;
         let width = set.panel();
         let panels = self.output_channels / width;
-        let groups = if threads > 1 { (4 * threads).min(panels) } else { 1 };
+        let groups = self.groups(set, threads);
         let filter_len = self.input_channels * self.output_channels;
         each(groups, &|group| {
             let share = group * panels / groups..(group + 1) * panels / groups;
             let (first, columns) = (share.start * width, share.len() * width);
             let outputs = layout(columns);
-            let mut products = pool.take(positions * outputs.position);
+            let mut products = pool.take(Role::Products, positions * outputs.position);
             for (position, to) in products.chunks_exact_mut(outputs.position).enumerate() {
                 let rows = rows[class(n, position)];
                 if rows == 0 {
@@ -712,23 +754,22 @@ impl FastConvolution {
                 let (image, band) = place(band);
                 let top = image * geometry.output_height + band.down.start(band.index);
                 let at = top * geometry.output_width * self.output_channels + first;
+                // SAFETY: the output is the caller's.
+                let out = unsafe { out.pointer().add(at) };
                 let finish = OutputFinish {
                     bias: self.bias[first..].as_ptr(),
-                    residual: residual.map_or(std::ptr::null(), |r| r[at..].as_ptr()),
+                    residual: match residual {
+                        Residual::None => std::ptr::null(),
+                        Residual::Rows(values, _) => values[at..].as_ptr(),
+                        Residual::Output => out,
+                    },
                     relu,
                     channels: self.output_channels,
                 };
                 // SAFETY: the buffer has rows for all tiles of all bands at each position; the output is
                 // the caller's, and these columns of it are this group's alone.
                 context.timed(Part::Transforms, 0, || unsafe {
-                    outputs_of(
-                        set,
-                        products.as_ptr(),
-                        band,
-                        outputs,
-                        out.pointer().add(at),
-                        finish,
-                    );
+                    outputs_of(set, products.as_ptr(), band, outputs, out, finish);
                 });
             }
         });
