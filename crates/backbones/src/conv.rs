@@ -146,7 +146,7 @@ impl Convolution {
                 };
                 place.gather(input, start, stride, &mut patches);
             });
-            let residual = residual.from_row(start);
+            let residual = residual.starting(start);
             let left = Left::rows(&patches, rows, stride, depth);
             linear.run(context, left, output, channels, residual, activation);
         };

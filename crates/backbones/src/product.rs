@@ -117,7 +117,7 @@ pub(crate) enum Residual<'a> {
 
 impl<'a> Residual<'a> {
     /// That of the output's rows from `row` on.
-    pub(crate) fn from_row(self, row: usize) -> Self {
+    pub(crate) fn starting(self, row: usize) -> Self {
         match self {
             Residual::Rows(values, stride) => Residual::Rows(&values[row * stride..], stride),
             other => other,
@@ -590,7 +590,7 @@ impl Linear {
         let rows = left.rows.div_ceil(parts);
         let chunk = |(i, out): (usize, &mut [f32])| {
             let part = left.part(i * rows..((i + 1) * rows).min(left.rows));
-            let residual = residual.from_row(i * rows);
+            let residual = residual.starting(i * rows);
             let operations = 2 * part.rows * self.depth * self.columns;
             context.timed(Part::Linear, operations, || {
                 product(set, part, right, out, out_stride, Finish { residual, ..finish });

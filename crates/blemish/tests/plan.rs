@@ -90,7 +90,12 @@ fn what_changed_since_the_plan_is_not_computed() {
     let recalled = Plan::recall(&run).unwrap();
     assert_eq!(recalled.hash, plan.hash);
     for (recalled, planned) in recalled.objects.iter().zip(&plan.objects) {
-        let labels = |o: &Object| -> Vec<_> { o.test.iter().map(|i| (i.path.clone(), i.defect.clone())).collect() };
+        let labels = |o: &Object| -> Vec<_> {
+            o.test
+                .iter()
+                .map(|i| (i.path.clone(), i.defect.clone()))
+                .collect()
+        };
         assert_eq!(labels(recalled), labels(planned));
         assert_eq!(recalled.train, planned.train);
     }
