@@ -7,7 +7,11 @@ use crate::description::{TapShape, Window};
 use crate::product::{Activation, Left, Linear, Residual};
 use crate::profile::{Context, Part};
 use crate::simd::Available;
+use crate::strassen::{Images, Strassen};
 use crate::winograd::{Algorithm, FastConvolution};
+
+/// A 1x1 convolution with as many channels at least, before and after, goes by seven products.
+const MANY_CHANNELS: usize = 256;
 
 /// A convolution with bias, ready to run.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ enum Method {
     /// A product with patches as rows; those of a 1x1 convolution lie there already.
     Patches(Linear),
     Fast(FastConvolution),
+    /// A 1x1 convolution by seven products rather than eight.
+    Seven(Strassen),
 }
 
 impl Convolution {
@@ -39,12 +45,19 @@ impl Convolution {
             _ => None,
         };
         let fast = algorithm.and_then(|a| FastConvolution::new(set, a, input_channels, weight, bias));
+        let alone = (window.kernel, window.stride, window.padding) == (1, 1, 0);
+        let seven = if alone && input_channels.min(bias.len()) >= MANY_CHANNELS {
+            Strassen::new(set, input_channels, bias, |k, n| weight[n * input_channels + k])
+        } else {
+            None
+        };
         Convolution {
             window,
             output_channels: bias.len(),
-            method: match fast {
-                Some(fast) => Method::Fast(fast),
-                None => Method::Patches(patches(set, window, input_channels, weight, bias)),
+            method: match (fast, seven) {
+                (Some(fast), _) => Method::Fast(fast),
+                (None, Some(seven)) => Method::Seven(seven),
+                (None, None) => Method::Patches(patches(set, window, input_channels, weight, bias)),
             },
         }
     }
@@ -63,6 +76,7 @@ impl Convolution {
         let out = self.output_shape(shape);
         match &self.method {
             Method::Fast(fast) => fast.demand(set, threads, images, [shape.height, shape.width]),
+            Method::Seven(seven) => seven.demand(set, threads, images, shape.height * shape.width),
             Method::Patches(linear) => match self.cut(linear, threads, images * out.height * out.width) {
                 None => Demand::default(),
                 Some(cut) => Demand::of(Role::Patches, cut.rows * cut.stride).times(cut.parts.min(threads)),
@@ -107,6 +121,8 @@ impl Convolution {
         relu: bool,
         output: &mut [f32],
     ) {
+        let activation = if relu { Activation::Relu } else { Activation::None };
+        let channels = self.output_channels;
         let linear = match &self.method {
             Method::Fast(fast) => {
                 return fast.run(
@@ -118,10 +134,18 @@ impl Convolution {
                     output,
                 );
             }
+            Method::Seven(seven) => {
+                let rows = shape.height * shape.width;
+                let images = Images {
+                    values: input,
+                    images: input.len() / shape.len(),
+                    rows,
+                    stride: shape.channels,
+                };
+                return seven.run(context, images, output, channels, residual, activation);
+            }
             Method::Patches(linear) => linear,
         };
-        let activation = if relu { Activation::Relu } else { Activation::None };
-        let channels = self.output_channels;
         let (window, depth, rows) = (self.window, linear.depth, output.len() / channels);
         let Some(Cut {
             parts,
@@ -353,6 +377,39 @@ mod tests {
             let fast = Convolution::new(set, window, 16, &vec![0.0; 9 * 16 * 32], &[0.0; 32]);
             prop_assert!(matches!(fast.method, Method::Fast(_)));
             check(&Case { window, shape, images, output_channels, relu, with_residual, in_place, salt }, 4.0)?;
+        }
+    }
+
+    /// Many channels before and after a 1x1 convolution: seven products, of pairs of rows within an image.
+    #[test]
+    fn seven_products_are_the_definition() {
+        let window = Window {
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+        };
+        let set = available()[0];
+        let seven = Convolution::new(set, window, 256, &vec![0.0; 256 * 320], &[0.0; 320]);
+        assert!(matches!(seven.method, Method::Seven(_)));
+        for (height, width, with_residual, in_place) in
+            [(5, 7, false, false), (3, 4, true, false), (7, 7, true, true)]
+        {
+            let shape = TapShape {
+                height,
+                width,
+                channels: 256,
+            };
+            let case = Case {
+                window,
+                shape,
+                images: 3,
+                output_channels: 320,
+                relu: true,
+                with_residual,
+                in_place,
+                salt: 5,
+            };
+            check(&case, 1.0).unwrap();
         }
     }
 

@@ -3,8 +3,9 @@
 //! Two rows of the left-hand side, each in two halves, are a 2x2 matrix of blocks, and so are the
 //! weights; Winograd's form of Strassen's method ("On the multiplication of 2x2 matrices", 1971)
 //! multiplies those by seven products of half the depth and half the columns. What it needs of the
-//! weights is computed once. It pays for a transformer's linear layers; for the shallower and narrower
-//! 1x1 convolutions the sums cost what the product saves. One level of it loses less than a bit.
+//! weights is computed once. It pays for a transformer's linear layers and for 1x1 convolutions of many
+//! channels; for the shallower and narrower ones the sums cost what the product saves. One level of it
+//! loses less than a bit.
 //!
 //! Rows are paired within an image, so that a row does not depend on the batch.
 #![expect(

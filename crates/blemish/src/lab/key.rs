@@ -19,7 +19,7 @@ pub(crate) struct Versions {
 /// The versions of this build.
 pub(crate) const VERSIONS: Versions = Versions {
     images: 1,
-    features: 3,
+    features: 4,
     products: 4,
     detectors: 2,
 };
