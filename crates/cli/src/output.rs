@@ -1,11 +1,24 @@
 //! Printing. Everything for a person goes through here.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 
 /// What an error on standard output begins with.
 pub(crate) const STDOUT: &str = "cannot write to standard output";
+
+/// Control characters, which names of files may have and terminals obey, as escapes.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
 
 /// Prints to standard output.
 ///
@@ -13,13 +26,17 @@ pub(crate) const STDOUT: &str = "cannot write to standard output";
 /// Those of standard output, such as a closed pipe.
 pub(crate) fn print(text: impl std::fmt::Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").context(STDOUT)
+    if out.is_terminal() {
+        writeln!(out, "{}", visible(&text.to_string())).context(STDOUT)
+    } else {
+        writeln!(out, "{text}").context(STDOUT)
+    }
 }
 
 /// Prints a note to standard error, where it does not disturb what is piped on.
 pub(crate) fn note(text: impl std::fmt::Display) {
     // Nobody is left to tell that standard error is closed.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(&text.to_string()));
 }
 
 /// A mistake in the arguments that shows only when they are taken together: the exit code is that of wrong usage.
@@ -59,4 +76,15 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<std::io::Error>()
             .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_told_nothing() {
+        assert_eq!(visible("a\tb\nc \u{e9}"), "a\tb\nc \u{e9}");
+        assert_eq!(visible("\u{1b}[31mred\r\u{9b}"), "\\u{1b}[31mred\\r\\u{9b}");
+    }
 }
