@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::buffer::{Demand, Role};
 use crate::description::{TapShape, Window};
 use crate::product::{Activation, Left, Linear, Residual};
-use crate::profile::{Context, Part};
+use crate::profile::{Context, Part, even};
 use crate::simd::Available;
 use crate::strassen::{Images, Strassen};
 use crate::winograd::{Algorithm, FastConvolution};
@@ -94,15 +94,11 @@ impl Convolution {
         if direct {
             return None;
         }
-        let few = threads > 1 && rows < 56 * threads;
-        let mut parts = if few {
+        let parts = if threads > 1 && rows < 56 * threads {
             1
         } else {
-            rows.div_ceil(linear.chunk_rows())
+            even(rows.div_ceil(linear.chunk_rows()), threads, rows)
         };
-        if threads > 1 && !few {
-            parts = parts.next_multiple_of(threads).min(rows);
-        }
         Some(Cut {
             parts,
             rows: rows.div_ceil(parts),
@@ -308,14 +304,10 @@ mod tests {
                 };
                 let mut found = vec![f32::NAN; (to - from) * out_len];
                 let input = &input[from * shape.len()..to * shape.len()];
-                let residual = match residual.as_deref().map(|r| &r[from * out_len..to * out_len]) {
-                    Some(residual) if case.in_place => {
-                        found.copy_from_slice(residual);
-                        Residual::Output
-                    }
-                    Some(residual) => Residual::Rows(residual, output_channels),
-                    None => Residual::None,
-                };
+                let residual = residual
+                    .as_deref()
+                    .map(|r| (&r[from * out_len..to * out_len], output_channels));
+                let residual = reference::added(residual, case.in_place, output_channels, &mut found);
                 convolution.run(context, input, shape, residual, relu, &mut found);
                 found
             };

@@ -13,7 +13,7 @@ use crate::description::{Description, IMAGE, Slot, Stage, Step, TapShape};
 use crate::error::BackbonesError;
 use crate::prepare::{Folded, Source};
 use crate::product::Residual;
-use crate::profile::{Context, Counters, Profile};
+use crate::profile::{Context, Counters, Profile, at_a_time};
 use crate::simd::{Available, InstructionSet};
 use crate::stem::Stem;
 use crate::transformer::{Embedding, Encoder};
@@ -336,9 +336,7 @@ impl Network {
         }
         Ok(())
     }
-}
 
-impl Network {
     /// The buffers of a pass: those between stages, and of each stage for all groups that are computed at a time. `shapes`
     /// are those of the stages' outputs.
     fn demand(&self, count: usize, shapes: &[TapShape], height: usize, width: usize) -> Demand {
@@ -355,10 +353,7 @@ impl Network {
         let mut most = Demand::default();
         for (depth, layers) in self.stages.iter().enumerate() {
             let plan = Plan::new(threads, count, shapes[depth]);
-            let (at_once, threads) = match plan.groups {
-                1 => (1, threads),
-                groups => (groups.min(threads), 1),
-            };
+            let (at_once, threads) = at_a_time(threads, plan.groups, plan.groups > 1);
             // A group of one image less may be cut into longer parts.
             let group = [count / plan.groups, count.div_ceil(plan.groups)]
                 .map(|images| self.stage_demand(depth, layers, threads, images, before));

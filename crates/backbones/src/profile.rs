@@ -60,6 +60,26 @@ pub(crate) struct Context<'a> {
     pub(crate) counters: Option<&'a Counters>,
 }
 
+/// So many parts, or as many more as give each thread the same number of them: a last one would keep the others waiting.
+/// There can be `most`.
+pub(crate) fn even(parts: usize, threads: usize, most: usize) -> usize {
+    if threads > 1 {
+        parts.next_multiple_of(threads).min(most)
+    } else {
+        parts
+    }
+}
+
+/// How many of `parts` are computed at a time, and by how many threads each: where threads take parts of their own
+/// (`apart`), or else all of them one part after the other.
+pub(crate) fn at_a_time(threads: usize, parts: usize, apart: bool) -> (usize, usize) {
+    if apart {
+        (threads.min(parts), 1)
+    } else {
+        (1, threads)
+    }
+}
+
 impl Context<'_> {
     /// Does `work`, which is `operations` multiplications and additions of `part`.
     #[inline]

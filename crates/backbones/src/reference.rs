@@ -2,7 +2,7 @@
 //! magnitudes of its terms, by which errors are judged.
 
 use crate::description::{TapShape, Window};
-use crate::product::Activation;
+use crate::product::{Activation, Residual};
 
 /// Values in -1 to 1 that no two positions share, from the index alone.
 pub(crate) fn values(n: usize, salt: u32) -> Vec<f32> {
@@ -37,6 +37,26 @@ fn activate(x: f64, activation: Activation) -> f64 {
             };
             x * (1.0 + erf) / 2.0
         }
+    }
+}
+
+/// What is added to `out`: rows and their distance, which are put there where it is added `in_place`, so many columns of
+/// them.
+pub(crate) fn added<'a>(
+    residual: Option<(&'a [f32], usize)>,
+    in_place: bool,
+    columns: usize,
+    out: &mut [f32],
+) -> Residual<'a> {
+    match residual {
+        Some((values, stride)) if in_place => {
+            for (to, from) in out.chunks_mut(stride).zip(values.chunks(stride)) {
+                to[..columns].copy_from_slice(&from[..columns]);
+            }
+            Residual::Output
+        }
+        Some((values, stride)) => Residual::Rows(values, stride),
+        None => Residual::None,
     }
 }
 

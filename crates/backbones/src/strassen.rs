@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::activation::gelu;
 use crate::buffer::{Aligned, Demand, Role};
 use crate::product::{Activation, Finish, Left, Panels, Residual, Shared, pack, packed_len, product};
-use crate::profile::{Context, Part};
+use crate::profile::{Context, Part, at_a_time, even};
 use crate::simd::{Available, Simd, per_set};
 
 /// Columns, of each half, that are computed before the seven products are put together: these stay in
@@ -230,23 +230,14 @@ impl Strassen {
     /// How many parts so many pairs are cut into, and whether threads take parts of their own.
     fn cut(&self, threads: usize, pairs: usize) -> (usize, bool) {
         let apart = threads > 1 && pairs >= 28 * threads;
-        let parts = pairs.div_ceil(self.chunk_pairs());
-        if apart {
-            (parts.next_multiple_of(threads).min(pairs), true)
-        } else {
-            (parts, false)
-        }
+        let threads = if apart { threads } else { 1 };
+        (even(pairs.div_ceil(self.chunk_pairs()), threads, pairs), apart)
     }
 
     /// How many blocks the columns are cut into.
     fn blocks(&self, set: Available, threads: usize) -> usize {
         let panels = self.columns / set.panel();
-        let blocks = panels.div_ceil((COLUMNS / set.panel()).max(1));
-        if threads > 1 {
-            blocks.next_multiple_of(threads).min(panels)
-        } else {
-            blocks
-        }
+        even(panels.div_ceil((COLUMNS / set.panel()).max(1)), threads, panels)
     }
 
     /// The left-hand sides of seven products of so many pairs, and a row of zeros: where each row begins after the one
@@ -262,11 +253,7 @@ impl Strassen {
         let pairs = images * rows.div_ceil(2);
         let (parts, apart) = self.cut(threads, pairs);
         let count = pairs.div_ceil(parts);
-        let (at_once, threads) = if apart {
-            (threads.min(parts), 1)
-        } else {
-            (1, threads)
-        };
+        let (at_once, threads) = at_a_time(threads, parts, apart);
         let blocks = self.blocks(set, threads);
         let columns = (self.columns / set.panel()).div_ceil(blocks) * set.panel();
         let products = Demand::of(Role::Seven, 7 * count * columns).times(threads.min(blocks));
@@ -456,17 +443,8 @@ mod tests {
                     let context = Context { set, pool: &pool, threads, counters: None };
                     let mut out = vec![f32::NAN; images * rows * out_stride];
                     let values = &left[first * rows * stride..];
-                    let residual = match residual {
-                        Some((r, s)) if in_place => {
-                            let from = r[first * rows * s..].chunks(s);
-                            for (to, from) in out.chunks_mut(s).zip(from) {
-                                to[..columns].copy_from_slice(&from[..columns]);
-                            }
-                            Residual::Output
-                        }
-                        Some((r, s)) => Residual::Rows(&r[first * rows * s..], s),
-                        None => Residual::None,
-                    };
+                    let residual = residual.map(|(r, s)| (&r[first * rows * s..], s));
+                    let residual = reference::added(residual, in_place, columns, &mut out);
                     let left = Images { values, images, rows, stride };
                     strassen.run(context, left, &mut out, out_stride, residual, activation);
                     out

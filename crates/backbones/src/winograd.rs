@@ -27,7 +27,7 @@ use rayon::prelude::*;
 
 use crate::buffer::{Aligned, Demand, Role};
 use crate::product::{Finish, Left, Panels, Residual, Shared, product};
-use crate::profile::{Context, Part};
+use crate::profile::{Context, Part, at_a_time, even};
 use crate::simd::{Available, Simd, per_set};
 
 /// The points that are neither 0 nor infinity are these and their negatives.
@@ -549,11 +549,8 @@ impl FastConvolution {
         let most = (tiles / geometry.across.tiles()).max(1);
         let apart =
             threads > 1 && bands >= threads && self.filters.len() * size_of::<f32>() <= SHARED_FILTERS;
-        let mut blocks = bands.div_ceil(most);
-        if apart {
-            blocks = blocks.next_multiple_of(threads).min(bands);
-        }
-        (bands, blocks, apart)
+        let threads = if apart { threads } else { 1 };
+        (bands, even(bands.div_ceil(most), threads, bands), apart)
     }
 
     /// How many groups of columns a block's products and outputs are cut into.
@@ -585,11 +582,7 @@ impl FastConvolution {
         let geometry = self.geometry(height, width);
         let (bands, blocks, apart) = self.cut(threads, images, geometry);
         let rows = bands.div_ceil(blocks) * geometry.across.tiles();
-        let (at_once, threads) = if apart {
-            (threads.min(blocks), 1)
-        } else {
-            (1, threads)
-        };
+        let (at_once, threads) = at_a_time(threads, blocks, apart);
         let groups = self.groups(set, threads);
         let columns = (self.output_channels / set.panel()).div_ceil(groups) * set.panel();
         let len = |channels| self.algorithm.positions() * Self::layout(rows, channels).position;
@@ -753,16 +746,13 @@ impl FastConvolution {
             for band in bands.clone() {
                 let (image, band) = place(band);
                 let top = image * geometry.output_height + band.down.start(band.index);
-                let at = top * geometry.output_width * self.output_channels + first;
+                let pixel = top * geometry.output_width;
+                let at = pixel * self.output_channels + first;
                 // SAFETY: the output is the caller's.
                 let out = unsafe { out.pointer().add(at) };
                 let finish = OutputFinish {
                     bias: self.bias[first..].as_ptr(),
-                    residual: match residual {
-                        Residual::None => std::ptr::null(),
-                        Residual::Rows(values, _) => values[at..].as_ptr(),
-                        Residual::Output => out,
-                    },
+                    residual: residual.at([pixel, first], out, self.output_channels).0,
                     relu,
                     channels: self.output_channels,
                 };

@@ -195,7 +195,8 @@ impl Blueprint {
         Ok(Dataset::open(&self.data, Some(&names))?.objects)
     }
 
-    /// The objects as they were when the plan was made; none if it was made by a version that did not write that down.
+    /// The objects as they were when the plan was made; none if it was made by a version that did not write that down. Their
+    /// paths are those below a folder of objects, whether it was one or an object itself: nothing is read by them.
     pub(crate) fn recorded_objects(&self) -> Option<Vec<Object>> {
         let object = |name: &String| {
             let files = self.files.get(name)?;
